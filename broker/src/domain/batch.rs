@@ -1,0 +1,240 @@
+//! Messages, packed: one buffer for a whole batch, no object per message.
+//!
+//! A message is a flags byte, its attributes if it has any, and its data. Data that is standard
+//! base64 exactly as an encoder writes it is stored decoded and encoded again on the way out (a
+//! quarter less disk); anything else is stored verbatim, because AMS never checks (O12).
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+
+use super::codec::{Malformed, Put, Reader};
+
+const HAS_ATTRIBUTES: u8 = 1;
+const DATA_IS_DECODED: u8 = 2;
+const KNOWN_FLAGS: u8 = HAS_ATTRIBUTES | DATA_IS_DECODED;
+
+/// A sequence of messages in packed form, immutable and cheap to clone.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Batch {
+    packed: Bytes,
+    count: u32,
+    ams_bytes: u64,
+    bytes: u64,
+}
+
+impl Batch {
+    /// Reads a stored batch back. Every message is walked, so a batch in hand is sound and its
+    /// figures are true.
+    pub fn from_packed(packed: Bytes, count: u32) -> Result<Self, Malformed> {
+        let mut batch = Self { packed, count, ams_bytes: 0, bytes: 0 };
+        let (mut seen, mut ams_bytes, mut bytes) = (0u32, 0, 0);
+        for message in batch.messages() {
+            let message = message?;
+            ams_bytes += message.data.text_len();
+            bytes += message.bytes();
+            seen = seen.saturating_add(1);
+        }
+        if seen != count {
+            return Err(Malformed("batch"));
+        }
+        (batch.ams_bytes, batch.bytes) = (ams_bytes, bytes);
+        Ok(batch)
+    }
+
+    /// The packed form, as stored.
+    pub const fn packed(&self) -> &Bytes {
+        &self.packed
+    }
+
+    /// How many messages.
+    pub const fn len(&self) -> u32 {
+        self.count
+    }
+
+    /// Whether there is no message.
+    pub const fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Bytes as AMS counts them: the length of the `data` texts, attributes not counted.
+    pub const fn ams_bytes(&self) -> u64 {
+        self.ams_bytes
+    }
+
+    /// True bytes: payload as stored, attribute keys and values.
+    pub const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The messages, in order. Ends after the first malformed one.
+    pub fn messages(&self) -> Messages<'_> {
+        Messages { reader: Some(Reader::new(&self.packed, "message")) }
+    }
+}
+
+/// Walks the messages of a batch.
+#[derive(Debug, Clone)]
+pub struct Messages<'a> {
+    reader: Option<Reader<'a>>,
+}
+
+impl<'a> Iterator for Messages<'a> {
+    type Item = Result<MessageRef<'a>, Malformed>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let reader = self.reader.as_mut().filter(|reader| !reader.is_empty())?;
+        let message = read(reader);
+        if message.is_err() {
+            self.reader = None;
+        }
+        Some(message)
+    }
+}
+
+/// One message of a batch, borrowed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MessageRef<'a> {
+    /// Attribute keys and values, sorted by key, each key once.
+    pub attributes: Vec<(&'a str, &'a str)>,
+    /// The payload.
+    pub data: Data<'a>,
+}
+
+impl MessageRef<'_> {
+    fn bytes(&self) -> u64 {
+        let attributes: usize = self.attributes.iter().map(|(k, v)| k.len() + v.len()).sum();
+        (attributes + self.data.stored().len()) as u64
+    }
+}
+
+/// The payload of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Data<'a> {
+    /// Text that is not canonical base64, verbatim.
+    Verbatim(&'a str),
+    /// The bytes that canonical base64 stood for.
+    Decoded(&'a [u8]),
+}
+
+impl<'a> Data<'a> {
+    /// The bytes as stored.
+    pub const fn stored(self) -> &'a [u8] {
+        match self {
+            Self::Verbatim(text) => text.as_bytes(),
+            Self::Decoded(bytes) => bytes,
+        }
+    }
+
+    /// The length of the text a client sent and will get back.
+    pub const fn text_len(self) -> u64 {
+        match self {
+            Self::Verbatim(text) => text.len() as u64,
+            Self::Decoded(bytes) => (bytes.len().div_ceil(3) * 4) as u64,
+        }
+    }
+
+    /// Appends the text a client sent, byte for byte, to `out`.
+    pub fn write_text(self, out: &mut String) {
+        match self {
+            Self::Verbatim(text) => out.push_str(text),
+            Self::Decoded(bytes) => STANDARD.encode_string(bytes, out),
+        }
+    }
+}
+
+fn read<'a>(reader: &mut Reader<'a>) -> Result<MessageRef<'a>, Malformed> {
+    let flags = reader.u8()?;
+    if flags & !KNOWN_FLAGS != 0 {
+        return Err(reader.malformed());
+    }
+    let mut attributes = Vec::new();
+    if flags & HAS_ATTRIBUTES != 0 {
+        for _ in 0..reader.count()? {
+            attributes.push((reader.text()?, reader.text()?));
+        }
+    }
+    let data = if flags & DATA_IS_DECODED == 0 {
+        Data::Verbatim(reader.text()?)
+    } else {
+        Data::Decoded(reader.bytes()?)
+    };
+    Ok(MessageRef { attributes, data })
+}
+
+/// Packs messages one after the other.
+#[derive(Debug, Default)]
+pub struct BatchBuilder {
+    packed: Vec<u8>,
+    scratch: Vec<u8>,
+    count: u32,
+    ams_bytes: u64,
+    bytes: u64,
+}
+
+impl BatchBuilder {
+    /// How many messages were pushed.
+    pub const fn len(&self) -> u32 {
+        self.count
+    }
+
+    /// Whether none was pushed.
+    pub const fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Adds a message. `attributes` are in any order; of equal keys the last one wins. `data` is
+    /// the client's text, returned byte for byte.
+    pub fn push<K: AsRef<str>, V: AsRef<str>>(&mut self, attributes: &[(K, V)], data: &str) {
+        let mut sorted: Vec<(&str, &str)> =
+            attributes.iter().map(|(k, v)| (k.as_ref(), v.as_ref())).collect();
+        // Stable, and reversed first: of equal keys the last one given comes first and is kept.
+        sorted.reverse();
+        sorted.sort_by_key(|(key, _)| *key);
+        sorted.dedup_by_key(|(key, _)| *key);
+
+        self.scratch.clear();
+        // The strict decoder refuses missing padding, foreign characters and stray trailing bits:
+        // what it accepts is what the encoder would write.
+        let decoded = STANDARD.decode_vec(data, &mut self.scratch).is_ok();
+        let stored = if decoded { self.scratch.as_slice() } else { data.as_bytes() };
+        let mut flags = if decoded { DATA_IS_DECODED } else { 0 };
+        if !sorted.is_empty() {
+            flags |= HAS_ATTRIBUTES;
+        }
+        self.packed.put_u8(flags);
+        if !sorted.is_empty() {
+            self.packed.put_varint(sorted.len() as u64);
+            for (key, value) in &sorted {
+                self.packed.put_bytes(key.as_bytes());
+                self.packed.put_bytes(value.as_bytes());
+                self.bytes += (key.len() + value.len()) as u64;
+            }
+        }
+        self.packed.put_bytes(stored);
+        self.count = self.count.saturating_add(1);
+        self.ams_bytes += data.len() as u64;
+        self.bytes += stored.len() as u64;
+    }
+
+    /// Appends all messages of `batch`.
+    pub fn append(&mut self, batch: &Batch) {
+        self.packed.extend_from_slice(&batch.packed);
+        self.count = self.count.saturating_add(batch.count);
+        self.ams_bytes += batch.ams_bytes;
+        self.bytes += batch.bytes;
+    }
+
+    /// The packed batch.
+    pub fn finish(self) -> Batch {
+        Batch {
+            packed: self.packed.into(),
+            count: self.count,
+            ams_bytes: self.ams_bytes,
+            bytes: self.bytes,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,27 @@
+//! The words of the broker: names, ids, messages, heads, progress, records.
+//!
+//! Plain values and pure state machines. Nothing here waits, reads a clock, touches a disk or knows
+//! a wire format; time comes in as an argument. Stored forms carry a version, and what is unknown is
+//! refused, never guessed.
+
+pub mod alert;
+pub mod batch;
+pub mod codec;
+pub mod cumulative;
+pub mod entry;
+pub mod ids;
+pub mod names;
+pub mod progress;
+pub mod records;
+pub mod roles;
+pub mod time;
+
+pub use alert::AlertSettings;
+pub use batch::{Batch, BatchBuilder, Data, MessageRef};
+pub use codec::Malformed;
+pub use cumulative::{AckVerdict, Seek};
+pub use entry::{DayFigures, Entry, Head, Mark};
+pub use ids::{Offset, ProjectId, SubscriptionId, TopicId, UserId};
+pub use names::{InvalidName, ProjectName, SubscriptionName, TopicName, UserName};
+pub use progress::{Counters, Facts, Lost, Progress, Window};
+pub use time::Time;

@@ -1,0 +1,221 @@
+//! The catalogue's records: who and what there is. Stored as JSON with kind and version; unknown
+//! kinds, versions and keys are refused.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::alert::AlertSettings;
+use super::codec::Malformed;
+use super::ids::{Offset, ProjectId, SubscriptionId, TopicId, UserId};
+use super::names::{ProjectName, SubscriptionName, TopicName, UserName};
+use super::roles::{ProjectRole, ServiceRole};
+use super::time::Time;
+
+/// Any record of the catalogue.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum Record {
+    /// In the service's scope, under `project/<id>`.
+    Project(ProjectRecord),
+    /// In the service's scope, under `user/<id>`.
+    User(UserRecord),
+    /// In its project's scope, under `topic/<name>`.
+    Topic(TopicRecord),
+    /// In its project's scope, under `sub/<name>`.
+    Subscription(SubscriptionRecord),
+    /// To be swept: in a project's scope under `trash/<topic or subscription id>`, in the service's
+    /// under `trash/<project id>`.
+    Trash(TrashRecord),
+}
+
+/// A project.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProjectRecord {
+    /// Its id, the name of its scope.
+    pub id: ProjectId,
+    /// Its name, unique.
+    pub name: ProjectName,
+    /// Place in creation order.
+    pub order: u64,
+    /// When it was made.
+    pub created: Time,
+    /// When it was last changed.
+    pub modified: Time,
+    /// Who made it.
+    pub created_by: Option<UserId>,
+    /// What its owner says about it.
+    pub description: String,
+    /// Alarms.
+    #[serde(default, skip_serializing_if = "AlertSettings::is_empty")]
+    pub alert: AlertSettings,
+}
+
+/// A user.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UserRecord {
+    /// Shown as `uuid`.
+    pub id: UserId,
+    /// Unique.
+    pub name: UserName,
+    /// Place in creation order.
+    pub order: u64,
+    /// SHA-256 of the token, lower-case hex: how a token is found.
+    pub token_sha256: String,
+    /// The token, sealed with the data directory's key, standard base64 (nonce first).
+    pub token_sealed: String,
+    /// Mail address, may be empty.
+    pub email: String,
+    /// Shown.
+    pub first_name: String,
+    /// Shown.
+    pub last_name: String,
+    /// Shown.
+    pub organization: String,
+    /// Shown.
+    pub description: String,
+    /// Roles by project, in the order given.
+    pub projects: Vec<Membership>,
+    /// Roles in the service.
+    pub service_roles: Vec<ServiceRole>,
+    /// When it was made.
+    pub created: Time,
+    /// When it was last changed.
+    pub modified: Time,
+    /// Who made it.
+    pub created_by: Option<UserId>,
+}
+
+/// What a user is in one project.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Membership {
+    /// Which project.
+    pub project: ProjectId,
+    /// The roles, in the order given.
+    pub roles: Vec<ProjectRole>,
+}
+
+/// A topic.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TopicRecord {
+    /// This life of the topic; also the id of its log.
+    pub id: TopicId,
+    /// Unique in the project.
+    pub name: TopicName,
+    /// Place in creation order.
+    pub order: u64,
+    /// When it was made.
+    pub created: Time,
+    /// Who made it.
+    pub created_by: Option<UserId>,
+    /// Who may publish, in the order given.
+    pub acl: Vec<UserId>,
+    /// Alarms.
+    #[serde(default, skip_serializing_if = "AlertSettings::is_empty")]
+    pub alert: AlertSettings,
+    /// Deletion has begun: the name answers as absent.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub marked: bool,
+}
+
+/// How a subscription acknowledges.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AckMode {
+    /// AMS: one window, acknowledging moves the position.
+    #[default]
+    Cumulative,
+}
+
+impl AckMode {
+    /// The name on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Cumulative => "cumulative",
+        }
+    }
+}
+
+/// A subscription.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SubscriptionRecord {
+    /// This life of the subscription; also the id of its progress.
+    pub id: SubscriptionId,
+    /// Unique in the project.
+    pub name: SubscriptionName,
+    /// Place in creation order.
+    pub order: u64,
+    /// The topic, by name: it follows the name through the topic's lives.
+    pub topic: TopicName,
+    /// The topic life at creation.
+    pub topic_id: TopicId,
+    /// The durable end of that life at creation: where an absent progress starts.
+    pub start: Offset,
+    /// Where each later-deleted topic life ended: from there the progress follows to the next one.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub ended: BTreeMap<TopicId, Offset>,
+    /// Seconds; AMS checks no bound at creation (O18).
+    pub ack_deadline_seconds: i64,
+    /// How it acknowledges.
+    #[serde(default)]
+    pub ack_mode: AckMode,
+    /// Who may pull, in the order given.
+    pub acl: Vec<UserId>,
+    /// When it was made.
+    pub created: Time,
+    /// Who made it.
+    pub created_by: Option<UserId>,
+    /// Alarms.
+    #[serde(default, skip_serializing_if = "AlertSettings::is_empty")]
+    pub alert: AlertSettings,
+}
+
+/// What is left of something deleted until it is swept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrashRecord {
+    /// The name it had.
+    pub name: String,
+    /// When it was deleted.
+    pub deleted: Time,
+    /// The topic life whose log may still exist.
+    pub topic: Option<TopicId>,
+    /// The subscription whose progress may still exist.
+    pub subscription: Option<SubscriptionId>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Stored<R> {
+    v: u8,
+    #[serde(flatten)]
+    record: R,
+}
+
+const RECORD_VERSION: u8 = 1;
+
+impl Record {
+    /// The stored form.
+    pub fn encode(&self) -> Vec<u8> {
+        // Maps with text keys and plain values: there is nothing in a record that can fail.
+        serde_json::to_vec(&Stored { v: RECORD_VERSION, record: self }).unwrap_or_default()
+    }
+
+    /// Reads the stored form back.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
+        let stored: Stored<Self> =
+            serde_json::from_slice(bytes).map_err(|_| Malformed("catalogue record"))?;
+        if stored.v == RECORD_VERSION {
+            Ok(stored.record)
+        } else {
+            Err(Malformed("record version"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

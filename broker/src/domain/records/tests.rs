@@ -1,0 +1,248 @@
+//! The stored form of catalogue records: every value comes back, nothing unknown is accepted.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail loudly")]
+
+use std::str::FromStr;
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::*;
+use crate::domain::alert::{Address, Severity};
+
+fn uuid() -> impl Strategy<Value = Uuid> {
+    any::<u128>().prop_map(Uuid::from_u128)
+}
+
+fn time() -> impl Strategy<Value = Time> {
+    any::<u64>().prop_map(Time)
+}
+
+fn name<N: std::fmt::Debug + FromStr<Err: std::fmt::Debug>>() -> impl Strategy<Value = N> {
+    "[a-zA-Z0-9_-]{1,20}".prop_map(|name| name.parse().unwrap())
+}
+
+fn acl() -> impl Strategy<Value = Vec<UserId>> {
+    prop::collection::vec(uuid().prop_map(UserId), 0..4)
+}
+
+fn maybe_user() -> impl Strategy<Value = Option<UserId>> {
+    prop::option::of(uuid().prop_map(UserId))
+}
+
+prop_compose! {
+    fn alert()(
+        stall_after in prop::option::of("[1-9][0-9]{0,2}(s|m|h|d)"),
+        muted_until in prop::option::of(0..4_000_000_000u64),
+        contacts in prop::collection::vec("[a-z]{1,5}@[a-z]{1,5}\\.org", 0..3),
+        severity_cap in prop::option::of(prop::sample::select(
+            &[Severity::Info, Severity::Warn, Severity::Crit][..],
+        )),
+    ) -> AlertSettings {
+        AlertSettings {
+            stall_after: stall_after.map(|text| text.try_into().unwrap()),
+            muted_until: muted_until
+                .map(|seconds| Time::from_secs(seconds).to_seconds_text().try_into().unwrap()),
+            contacts: contacts.into_iter().map(|text| Address::try_from(text).unwrap()).collect(),
+            severity_cap,
+        }
+    }
+}
+
+prop_compose! {
+    fn project()(
+        id in uuid(),
+        name in name(),
+        order: u64,
+        (created, modified) in (time(), time()),
+        created_by in maybe_user(),
+        description: String,
+        alert in alert(),
+    ) -> Record {
+        let id = ProjectId(id);
+        let record =
+            ProjectRecord { id, name, order, created, modified, created_by, description, alert };
+        Record::Project(record)
+    }
+}
+
+fn project_roles() -> impl Strategy<Value = Vec<ProjectRole>> {
+    let all = [ProjectRole::ProjectAdmin, ProjectRole::Publisher, ProjectRole::Consumer];
+    prop::collection::vec(prop::sample::select(all.to_vec()), 0..3)
+}
+
+fn service_roles() -> impl Strategy<Value = Vec<ServiceRole>> {
+    let all = [
+        ServiceRole::ServiceAdmin,
+        ServiceRole::AdminViewer,
+        ServiceRole::MetricsViewer,
+        ServiceRole::PushWorker,
+        ServiceRole::RegisterAdmin,
+        ServiceRole::ArgoApiAuthn,
+    ];
+    prop::collection::vec(prop::sample::select(all.to_vec()), 0..3)
+}
+
+prop_compose! {
+    fn user()(
+        (id, name, order) in (uuid(), name(), any::<u64>()),
+        texts: [String; 7],
+        projects in prop::collection::vec((uuid(), project_roles()), 0..3),
+        service_roles in service_roles(),
+        (created, modified) in (time(), time()),
+        created_by in maybe_user(),
+    ) -> Record {
+        let [token_sha256, token_sealed, email, first_name, last_name, organization, description] =
+            texts;
+        let projects = projects
+            .into_iter()
+            .map(|(project, roles)| Membership { project: ProjectId(project), roles })
+            .collect();
+        Record::User(UserRecord {
+            id: UserId(id),
+            name,
+            order,
+            token_sha256,
+            token_sealed,
+            email,
+            first_name,
+            last_name,
+            organization,
+            description,
+            projects,
+            service_roles,
+            created,
+            modified,
+            created_by,
+        })
+    }
+}
+
+prop_compose! {
+    fn topic()(
+        id in uuid(),
+        name in name(),
+        order: u64,
+        created in time(),
+        created_by in maybe_user(),
+        acl in acl(),
+        alert in alert(),
+        marked: bool,
+    ) -> Record {
+        let id = TopicId(id);
+        Record::Topic(TopicRecord { id, name, order, created, created_by, acl, alert, marked })
+    }
+}
+
+prop_compose! {
+    fn subscription()(
+        (id, name, topic, topic_id) in (uuid(), name(), name(), uuid()),
+        (order, start, ack_deadline_seconds) in any::<(u64, u64, i64)>(),
+        ended in prop::collection::btree_map(uuid().prop_map(TopicId), any::<u64>(), 0..3),
+        (created, created_by) in (time(), maybe_user()),
+        acl in acl(),
+        alert in alert(),
+    ) -> Record {
+        Record::Subscription(SubscriptionRecord {
+            id: SubscriptionId(id),
+            name,
+            order,
+            topic,
+            topic_id: TopicId(topic_id),
+            start: Offset(start),
+            ended: ended.into_iter().map(|(topic, end)| (topic, Offset(end))).collect(),
+            ack_deadline_seconds,
+            ack_mode: AckMode::Cumulative,
+            acl,
+            created,
+            created_by,
+            alert,
+        })
+    }
+}
+
+prop_compose! {
+    fn trash()(
+        name: String,
+        deleted in time(),
+        topic in prop::option::of(uuid().prop_map(TopicId)),
+        subscription in prop::option::of(uuid().prop_map(SubscriptionId)),
+    ) -> Record {
+        Record::Trash(TrashRecord { name, deleted, topic, subscription })
+    }
+}
+
+fn record() -> impl Strategy<Value = Record> {
+    prop_oneof![project(), user(), topic(), subscription(), trash()]
+}
+
+proptest! {
+    #[test]
+    fn every_record_comes_back(record in record()) {
+        prop_assert_eq!(Record::decode(&record.encode()), Ok(record));
+    }
+
+    #[test]
+    fn a_cut_or_prolonged_record_is_refused(record in record()) {
+        let mut bytes = record.encode();
+        for len in 0..bytes.len() {
+            prop_assert!(Record::decode(&bytes[..len]).is_err(), "cut to {}", len);
+        }
+        bytes.extend_from_slice(b"{}");
+        prop_assert!(Record::decode(&bytes).is_err());
+    }
+
+    #[test]
+    fn an_unknown_key_kind_or_version_is_refused(record in record(), version: u8) {
+        let stored: Value = serde_json::from_slice(&record.encode()).unwrap();
+        let with = |key: &str, value: Value| {
+            let mut stored = stored.clone();
+            stored[key] = value;
+            Record::decode(&serde_json::to_vec(&stored).unwrap())
+        };
+        prop_assert!(with("colour", json!("red")).is_err());
+        prop_assert!(with("kind", json!("colour")).is_err());
+        prop_assert!(with("kind", json!("Topic")).is_err());
+        prop_assert_eq!(with("v", json!(version)).is_ok(), version == RECORD_VERSION);
+        for key in ["v", "kind"] {
+            let mut stored = stored.clone();
+            stored.as_object_mut().unwrap().remove(key);
+            prop_assert!(Record::decode(&serde_json::to_vec(&stored).unwrap()).is_err());
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn a_flipped_bit_never_panics(record in record()) {
+        let bytes = record.encode();
+        for bit in 0..bytes.len() * 8 {
+            let mut flipped = bytes.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            if let Ok(other) = Record::decode(&flipped) {
+                prop_assert_eq!(Record::decode(&other.encode()), Ok(other));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_stored_name_is_parsed_again() {
+    let record = Record::Topic(TopicRecord {
+        id: TopicId(Uuid::nil()),
+        name: "good".parse().unwrap(),
+        order: 0,
+        created: Time(0),
+        created_by: None,
+        acl: Vec::new(),
+        alert: AlertSettings::default(),
+        marked: false,
+    });
+    let text = String::from_utf8(record.encode()).unwrap();
+    assert!(!text.contains("alert") && !text.contains("marked"), "what is usual is left out");
+    assert!(Record::decode(text.replace("good", "not/good").as_bytes()).is_err());
+    assert!(Record::decode(text.replace("\"good\"", "\"\"").as_bytes()).is_err());
+}

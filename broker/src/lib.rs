@@ -1,0 +1,4 @@
+//! The AMS broker: projects, topics, subscriptions; publish, pull, acknowledge.
+
+pub mod clock;
+pub mod domain;
