@@ -1,0 +1,242 @@
+//! Truth: what was published, how far each subscription is, who and what there is.
+//!
+//! Three small promises, each kept by every backend and pinned by one conformance suite. Every
+//! mutation has one shape: compare one version, write one thing, answer an [`Outcome`]. Retrying,
+//! merging, caching and waking live above, once.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use crate::domain::{
+    Entry, Head, Malformed, Offset, Progress, ProjectId, SubscriptionId, Time, TopicId, UserId,
+};
+
+/// What became of a mutation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+pub enum Outcome<T = ()> {
+    /// It is durable: it survives a power cut from now on.
+    Applied(T),
+    /// The version compared is not the present one; nothing was written.
+    Conflict,
+    /// The topic life is closed, or was never created; nothing was written, nor ever will be.
+    Closed,
+    /// It may or may not be there (a stop in mid-write, a lost connection). Not an error: send the
+    /// *same* thing again until the answer is definite. After `Unknown`, the same mutation answers
+    /// `Applied` when its first attempt took effect, except [`ProgressLog::save`], whose caller
+    /// loads and looks for itself among the record's writers, and [`MessageLog::close`], which
+    /// answers `Closed`.
+    Unknown,
+}
+
+/// Why the store did not even try, by meaning. Nothing was written.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StoreError {
+    /// Not now; the same call may succeed later.
+    #[error("the store is unavailable")]
+    Unavailable,
+    /// The store has stopped for good (a failed fsync): the process must end.
+    #[error("the store has stopped")]
+    Stopped,
+    /// No room.
+    #[error("the store is full")]
+    Full,
+    /// What is stored is damaged: file and offset are for the log, never for a client.
+    #[error("stored data is damaged: {0}")]
+    Corrupt(Arc<str>),
+}
+
+impl From<Malformed> for StoreError {
+    fn from(error: Malformed) -> Self {
+        Self::Corrupt(error.to_string().into())
+    }
+}
+
+/// The answer of a mutation.
+pub type Answer<T = ()> = Result<Outcome<T>, StoreError>;
+
+/// The messages of every topic, in order.
+///
+/// A topic *life* has its own id; a life never sees the data of another. Offsets are dense from 0.
+/// The unit is the [`Entry`], immutable from its first attempt.
+#[async_trait]
+pub trait MessageLog: Send + Sync {
+    /// Creates the log of a new life. Creating one that exists is `Applied`; one that was closed
+    /// is `Closed`.
+    async fn create(&self, topic: TopicId) -> Answer;
+
+    /// Ends a life: later commits are `Closed`, its data may go. Answers the final head; closing a
+    /// closed or unknown life is `Closed`.
+    async fn close(&self, topic: TopicId) -> Answer<Head>;
+
+    /// Appends `entry` if the topic's head is at `entry.base`, whole or not at all. `Applied`
+    /// carries the head after it. Commits of one topic may be submitted one behind the other
+    /// without waiting: each compares with the head that the ones before it would leave, and if
+    /// one of them fails the later ones fail. An entry that is already there, bit for bit, answers
+    /// `Applied` with the present head (that is how `Unknown` becomes definite); another one in
+    /// its place, `Conflict`. An entry without a message is refused as `Conflict`.
+    async fn commit(&self, topic: TopicId, entry: Arc<Entry>) -> Answer<Head>;
+
+    /// The durable head; `None` when the life is closed or was never created.
+    async fn head(&self, topic: TopicId) -> Result<Option<Head>, StoreError>;
+
+    /// The durable entries that hold messages from `from` on, in order, whole (the first may begin
+    /// before `from`): until `limits` are reached, at least one if there is one. From an offset
+    /// below the start: as from the start. At or past the head, or of a closed life: empty.
+    async fn scan(
+        &self,
+        topic: TopicId,
+        from: Offset,
+        limits: Limits,
+    ) -> Result<Vec<Arc<Entry>>, StoreError>;
+
+    /// The first kept offset whose entry's time is at or after `time`; `None` past the last.
+    async fn find_time(&self, topic: TopicId, time: Time) -> Result<Option<Offset>, StoreError>;
+
+    /// Moves the start to `to` (at most the head: what lies past it means the head), for good; a
+    /// start never moves back: an earlier one is `Applied` and changes nothing. A start inside an
+    /// entry is lawful.
+    async fn trim(&self, topic: TopicId, to: Offset) -> Answer<Head>;
+
+    /// All open lives, for the start-up check that each has an owner.
+    async fn topics(&self) -> Result<Vec<TopicId>, StoreError>;
+}
+
+/// How much a scan may bring: it stops after the entry that reaches either.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Messages from the wanted offset on, or from the start if that is later.
+    pub messages: u64,
+    /// Packed bytes, of whole entries.
+    pub bytes: u64,
+}
+
+/// One small versioned record per subscription.
+#[async_trait]
+pub trait ProgressLog: Send + Sync {
+    /// The durable record; `None` if it was never saved or is deleted.
+    async fn load(&self, subscription: SubscriptionId) -> Result<Option<Progress>, StoreError>;
+
+    /// Saves `progress` if the stored version is `progress.version - 1` (0 = none is stored);
+    /// version 0 is refused as `Conflict`.
+    async fn save(&self, subscription: SubscriptionId, progress: &Progress) -> Answer;
+
+    /// Forgets the record; deleting an absent one is `Applied`.
+    async fn delete(&self, subscription: SubscriptionId) -> Answer;
+
+    /// Every subscription with a record, for the start-up check that each has an owner.
+    async fn subscriptions(&self) -> Result<Vec<SubscriptionId>, StoreError>;
+}
+
+/// A part of the catalogue that changes as one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Scope {
+    /// Projects and users.
+    Service,
+    /// The topics and subscriptions of one project.
+    Project(ProjectId),
+}
+
+/// One change to a scope. Keys and values mean nothing to the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// Creates or replaces.
+    Put(String, Bytes),
+    /// Removes; removing an absent key is lawful.
+    Delete(String),
+}
+
+/// Who changed the catalogue, when and from where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct By {
+    /// The user, if it was one.
+    pub user: Option<UserId>,
+    /// The verb, by its route name (`topics:create`).
+    pub verb: String,
+    /// When.
+    pub time: Time,
+    /// The peer's address; empty for the broker itself.
+    pub address: String,
+}
+
+/// A scope as it is.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ScopeState {
+    /// How many commits it has seen; 0 = it was never written.
+    pub version: u64,
+    /// All objects, ascending by key.
+    pub objects: Vec<(String, Bytes)>,
+}
+
+/// One commit to a scope.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChangeSet {
+    /// The version it made.
+    pub version: u64,
+    /// What it changed.
+    pub changes: Vec<Change>,
+    /// Who did it.
+    pub by: By,
+}
+
+/// How many change sets of a scope are kept at least.
+pub const KEPT_CHANGES: usize = 1_000;
+
+/// Who and what there is.
+#[async_trait]
+pub trait Catalog: Send + Sync {
+    /// The whole scope at one version.
+    async fn load_scope(&self, scope: Scope) -> Result<ScopeState, StoreError>;
+
+    /// The commits after `version`, in order; `None` when they are no longer all kept (at least
+    /// the last [`KEPT_CHANGES`] made since the process started are): load the scope instead.
+    async fn changes_since(
+        &self,
+        scope: Scope,
+        version: u64,
+    ) -> Result<Option<Vec<ChangeSet>>, StoreError>;
+
+    /// Applies `changes`, each key at most once, together if the scope's version is `expected`;
+    /// `Applied` carries the new version, `expected + 1`. Sent again (the kept change set of that
+    /// version has the same `changes` and `by`) it answers so too and writes nothing.
+    async fn commit_scope(
+        &self,
+        scope: Scope,
+        expected: u64,
+        changes: Vec<Change>,
+        by: By,
+    ) -> Answer<u64>;
+
+    /// Every scope ever written.
+    async fn scopes(&self) -> Result<Vec<Scope>, StoreError>;
+}
+
+/// A backend: the three promises together.
+#[async_trait]
+pub trait Store: MessageLog + ProgressLog + Catalog {
+    /// The random id of this store: of a restored copy it is another.
+    fn id(&self) -> u64;
+
+    /// Resolves when the store has stopped for good, with the reason for the log. Never resolves
+    /// for one that cannot.
+    async fn stopped(&self) -> Arc<str>;
+
+    /// Drains and closes; later calls answer [`StoreError::Stopped`]. Closing twice is lawful.
+    async fn close_store(&self) -> Result<(), StoreError>;
+}
+
+mod faulty;
+mod memory;
+
+pub use faulty::{Call, Fault, FaultyStore, Gate};
+
+/// A store in memory, for tests: forgets everything when dropped.
+pub fn memory() -> Arc<dyn Store> {
+    memory::MemoryStore::open()
+}
+
+
+#[cfg(test)]
+mod conformance;
