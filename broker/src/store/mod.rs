@@ -227,9 +227,11 @@ pub trait Store: MessageLog + ProgressLog + Catalog {
     async fn close_store(&self) -> Result<(), StoreError>;
 }
 
+mod embedded;
 mod faulty;
 mod memory;
 
+pub use embedded::{OpenError, Settings as EmbeddedSettings};
 pub use faulty::{Call, Fault, FaultyStore, Gate};
 
 /// A store in memory, for tests: forgets everything when dropped.
@@ -237,6 +239,17 @@ pub fn memory() -> Arc<dyn Store> {
     memory::MemoryStore::open()
 }
 
+/// Opens the embedded store in `dir`, which it makes if it is absent. Takes the directory's lock
+/// first; recovers; nothing is served before this returns.
+///
+/// # Errors
+/// The directory is in use, damaged, or cannot be read or written: see [`OpenError`].
+pub async fn open_embedded(
+    dir: &std::path::Path,
+    settings: EmbeddedSettings,
+) -> Result<Arc<dyn Store>, OpenError> {
+    embedded::open(dir, settings).await
+}
 
 #[cfg(test)]
 mod conformance;

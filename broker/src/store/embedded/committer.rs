@@ -1,0 +1,358 @@
+//! The one thread that writes a stream: takes what waits, writes it as one frame, makes it durable,
+//! applies it, answers.
+
+use std::sync::{Arc, PoisonError};
+use std::time::Instant;
+
+use super::evaluate::{Effect, Plan, evaluate};
+use super::frame::{Kind, Point};
+use super::layout::{PAGE, Stream};
+use super::maps;
+use super::queue::{Board, Phase, Shared, Waiting};
+use super::writer::Writer;
+use crate::store::{Outcome, StoreError};
+
+/// What a look at the board says.
+enum Step {
+    /// Write these.
+    Commit(Vec<Waiting>),
+    /// No room for this one.
+    Refuse(Waiting),
+    /// Go on in this slot.
+    Switch(u32),
+    /// Write an empty frame.
+    Mark(Kind),
+    /// Nothing to do before this, or a change.
+    Idle(Option<Instant>),
+    /// Nothing to do ever again.
+    End,
+}
+
+/// What a turn came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// Something was done; look again.
+    Worked,
+    /// Nothing to do before this, or a change of the board.
+    Idle(Option<Instant>),
+    /// The committer has ended.
+    Ended,
+}
+
+/// Writes one stream.
+pub(super) struct Committer {
+    stream: Stream,
+    shared: Arc<Shared>,
+    writer: Writer,
+}
+
+/// Stops the store if its thread panics, so that nobody waits for ever.
+struct Guard<'a>(&'a Shared);
+
+impl Drop for Guard<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.stop("a committer panicked");
+        }
+    }
+}
+
+impl Committer {
+    /// A committer that goes on where `writer` is.
+    pub(super) const fn new(stream: Stream, shared: Arc<Shared>, writer: Writer) -> Self {
+        Self { stream, shared, writer }
+    }
+
+    /// Works until the store is closed, abandoned or has stopped.
+    pub(super) fn run(mut self) {
+        let shared = Arc::clone(&self.shared);
+        let _guard = Guard(&shared);
+        loop {
+            match self.turn(Instant::now()) {
+                Turn::Worked => {}
+                Turn::Idle(until) => self.shared.wait(self.stream, until),
+                Turn::Ended => return,
+            }
+        }
+    }
+
+    /// Does one thing.
+    pub(super) fn turn(&mut self, now: Instant) -> Turn {
+        let step = self.look(&mut self.shared.board(), now);
+        match step {
+            Step::Commit(batch) => self.commit(batch),
+            Step::Refuse(waiting) => waiting.answer(Err(StoreError::Full)),
+            Step::Switch(number) => self.switch(number),
+            Step::Mark(kind) => self.mark(kind),
+            Step::Idle(until) => return Turn::Idle(until),
+            Step::End => {
+                self.end();
+                return Turn::Ended;
+            }
+        }
+        Turn::Worked
+    }
+
+    fn look(&self, board: &mut Board, now: Instant) -> Step {
+        let closing = match board.phase {
+            Phase::Open => false,
+            Phase::Closing => true,
+            Phase::Stopped(_) | Phase::Abandoned => return Step::End,
+        };
+        if board.desk(self.stream).ended {
+            return Step::End;
+        }
+        if !board.desk(self.stream).queue.is_empty() {
+            return self.take(board);
+        }
+        if closing {
+            // The state log's clean frame comes last: it witnesses the entry log's.
+            if self.stream == Stream::State && !board.desk(Stream::Entries).ended {
+                return Step::Idle(None);
+            }
+            return self.room_or(board, Step::Mark(Kind::Clean), Step::End);
+        }
+        match board.desk(self.stream.other()).unvouched {
+            Some(since) if now >= since + self.shared.settings.witness_after => {
+                self.room_or(board, Step::Mark(Kind::Witness), Step::Idle(None))
+            }
+            Some(since) => Step::Idle(Some(since + self.shared.settings.witness_after)),
+            None => Step::Idle(None),
+        }
+    }
+
+    /// An empty frame needs room too, perhaps in the next slot.
+    fn room_or(&self, board: &mut Board, step: Step, without: Step) -> Step {
+        if self.writer.room().is_some() {
+            return step;
+        }
+        board.desk(self.stream).ready.pop_front().map_or(without, Step::Switch)
+    }
+
+    /// Takes from the queue what fits one frame, or what must happen before.
+    fn take(&self, board: &mut Board) -> Step {
+        let closing = board.phase == Phase::Closing;
+        let settings = &self.shared.settings;
+        let desk = board.desk(self.stream);
+        let room = self.writer.room();
+        // Padding never exceeds it, because it is a multiple of 8.
+        let room_for = |publish: bool, ready: usize| match room {
+            Some(room) if publish && ready == 0 => {
+                room.checked_sub(reserve(self.writer.slot().len()))
+            }
+            room => room,
+        };
+        let (mut batch, mut taken) = (Vec::new(), 0u64);
+        while let Some(front) = desk.queue.front() {
+            let fits = room_for(front.op.is_publish(), desk.ready.len())
+                .is_some_and(|room| taken + front.bound <= room);
+            let enough = taken > 0 && taken + front.bound > settings.frame_bytes;
+            if !fits || enough {
+                break;
+            }
+            taken += front.bound;
+            batch.extend(desk.pop());
+        }
+        if !batch.is_empty() {
+            return Step::Commit(batch);
+        }
+        let publish = desk.queue.front().is_some_and(|front| front.op.is_publish());
+        // The last ready entry slot is for create, close and trim.
+        let needed = if publish { 2 } else { 1 };
+        if desk.ready.len() >= needed
+            && let Some(number) = desk.ready.pop_front()
+        {
+            return Step::Switch(number);
+        }
+        if desk.full || closing {
+            return desk.pop().map_or(Step::Idle(None), Step::Refuse);
+        }
+        // The preparer is at it.
+        if !desk.pressed {
+            desk.pressed = true;
+            self.shared.wake_preparer(board);
+        }
+        Step::Idle(None)
+    }
+
+    /// The other stream's last durable frame, which the frame being built witnesses.
+    fn witness(&self) -> Point {
+        let mut board = self.shared.board();
+        let other = board.desk(self.stream.other());
+        other.unvouched = None;
+        other.end
+    }
+
+    fn commit(&mut self, batch: Vec<Waiting>) {
+        let plan = evaluate(&self.shared, self.stream, batch);
+        if plan.payload.is_empty() {
+            return tell(plan);
+        }
+        if self.stopped() {
+            return self.fail(plan, Err(StoreError::Stopped));
+        }
+        let witness = self.witness();
+        match self.writer.append(Kind::Data, &plan.payload, witness) {
+            Ok(at) => {
+                self.durable(true);
+                let plan = self.apply(plan, at);
+                tell(plan);
+            }
+            Err(error) => {
+                self.failed(&error);
+                self.fail(plan, Ok(Outcome::Unknown));
+            }
+        }
+    }
+
+    fn stopped(&self) -> bool {
+        matches!(self.shared.board().phase, Phase::Stopped(_))
+    }
+
+    fn failed(&self, error: &std::io::Error) {
+        let file = self.stream.file(self.writer.slot().number);
+        self.shared.stop(&format!("cannot write or fsync {file}: {error}"));
+    }
+
+    fn fail(&self, plan: Plan, answer: crate::store::Answer<super::queue::Done>) {
+        for (reply, _) in plan.answers {
+            drop(reply.send(answer.clone()));
+        }
+    }
+
+    /// A frame of this stream is durable. Frames that only witness need no witness themselves.
+    fn durable(&self, speaks: bool) {
+        let mut board = self.shared.board();
+        let half = self.writer.half_full();
+        let desk = board.desk(self.stream);
+        desk.end = self.writer.end();
+        let first = speaks && desk.unvouched.is_none();
+        if first {
+            desk.unvouched = Some(Instant::now());
+        }
+        let newly_pressed = half && !desk.pressed;
+        desk.pressed |= half;
+        if first {
+            self.shared.wake(&mut board, self.stream.other());
+        }
+        if newly_pressed {
+            self.shared.wake_preparer(&mut board);
+        }
+    }
+
+    /// Applies what is durable; `at` is where the payload begins.
+    fn apply(&self, mut plan: Plan, at: u64) -> Plan {
+        let slot = self.writer.slot().number;
+        let effects = std::mem::take(&mut plan.effects);
+        let mut written = Vec::new();
+        match self.stream {
+            Stream::Entries => {
+                let mut topics = self.shared.topics.write().unwrap_or_else(PoisonError::into_inner);
+                for effect in effects {
+                    match effect {
+                        Effect::Create(topic) => topics.create(topic),
+                        Effect::Close(topic) => topics.close(topic),
+                        Effect::Trim(topic, to) => topics.trim(topic, to),
+                        Effect::Append(topic, entry, record) => {
+                            let at = at + record.at as u64;
+                            let place = maps::place(&entry, (slot, at, record.len, record.crc));
+                            topics.append(topic, &entry, place);
+                            written.push((at, entry));
+                        }
+                        Effect::Scope(..) | Effect::Save(..) | Effect::Delete(_) => {}
+                    }
+                }
+            }
+            Stream::State => {
+                let mut state = self.shared.state.write().unwrap_or_else(PoisonError::into_inner);
+                for effect in effects {
+                    match effect {
+                        Effect::Scope(scope, set) => state.commit(scope, &set),
+                        Effect::Save(subscription, progress) => {
+                            state.progress.insert(subscription, *progress);
+                        }
+                        Effect::Delete(subscription) => {
+                            state.progress.remove(&subscription);
+                        }
+                        Effect::Create(_)
+                        | Effect::Close(_)
+                        | Effect::Trim(..)
+                        | Effect::Append(..) => {}
+                    }
+                }
+            }
+        }
+        let mut cache = self.shared.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        for (at, entry) in &written {
+            cache.insert((slot, *at), entry);
+        }
+        plan
+    }
+
+    fn switch(&mut self, number: u32) {
+        if self.stopped() {
+            return;
+        }
+        let witness = self.witness();
+        // A slot is less than 2 GiB.
+        let len = self.shared.slot_len(self.stream, number);
+        let pages = u32::try_from(len / PAGE).unwrap_or(u32::MAX);
+        if let Err(error) = self.writer.switch(number, pages, witness) {
+            return self.failed(&error);
+        }
+        self.durable(true);
+        let mut board = self.shared.board();
+        board.desk(self.stream).pressed = false;
+        self.shared.wake_preparer(&mut board);
+    }
+
+    fn mark(&mut self, kind: Kind) {
+        if self.stopped() {
+            return;
+        }
+        let witness = self.witness();
+        if let Err(error) = self.writer.append(kind, &[], witness) {
+            return self.failed(&error);
+        }
+        self.durable(false);
+        if kind == Kind::Clean {
+            self.close();
+        }
+    }
+
+    /// The clean frame is durable: the other stream may write its own.
+    fn close(&self) {
+        let mut board = self.shared.board();
+        board.desk(self.stream).ended = true;
+        self.shared.wake(&mut board, self.stream.other());
+        self.shared.wake_preparer(&mut board);
+    }
+
+    /// Nothing more will be written: what still waits learns that it was not.
+    fn end(&self) {
+        let mut left = Vec::new();
+        {
+            let mut board = self.shared.board();
+            let desk = board.desk(self.stream);
+            while let Some(waiting) = desk.pop() {
+                left.push(waiting);
+            }
+        }
+        self.close();
+        for waiting in left {
+            waiting.answer(Err(StoreError::Stopped));
+        }
+    }
+}
+
+/// What publishes leave free in the open slot when no slot is ready: room to delete something.
+fn reserve(slot_len: u64) -> u64 {
+    (slot_len / 4).min(1 << 20)
+}
+
+fn tell(plan: Plan) {
+    for (reply, answer) in plan.answers {
+        // Who no longer waits does not mind.
+        drop(reply.send(answer));
+    }
+}

@@ -1,0 +1,131 @@
+//! The few things the log asks of a file system, so that tests can cut its power.
+
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// One directory of files, addressed by name. Nothing is durable before it is synced: contents by
+/// [`Disk::sync`], names by [`Disk::sync_dir`].
+pub(super) trait Disk: Send + Sync {
+    /// All names, in no order.
+    fn list(&self) -> io::Result<Vec<String>>;
+    /// A file's length.
+    fn len(&self, name: &str) -> io::Result<u64>;
+    /// Fills `out` from `at` on; a file that ends before is an error.
+    fn read(&self, name: &str, at: u64, out: &mut [u8]) -> io::Result<()>;
+    /// Creates an empty file, or empties the one that is there.
+    fn create(&self, name: &str) -> io::Result<()>;
+    /// Writes all of `data` at `at`.
+    fn write(&self, name: &str, at: u64, data: &[u8]) -> io::Result<()>;
+    /// Makes content and length durable. After an error nobody knows what is on the disk.
+    fn sync(&self, name: &str) -> io::Result<()>;
+    /// Renames, replacing what has the new name.
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+    /// Removes a file.
+    fn remove(&self, name: &str) -> io::Result<()>;
+    /// Makes the names durable.
+    fn sync_dir(&self) -> io::Result<()>;
+}
+
+/// Reads a whole file.
+pub(super) fn read_whole(disk: &dyn Disk, name: &str) -> io::Result<Vec<u8>> {
+    let len = usize::try_from(disk.len(name)?).map_err(|_| io::ErrorKind::FileTooLarge)?;
+    let mut content = vec![0; len];
+    disk.read(name, 0, &mut content)?;
+    Ok(content)
+}
+
+/// A real directory. Files stay open, because the error of a failed write-back is told once, to
+/// whoever had the file open.
+#[derive(Debug)]
+pub(super) struct RealDisk {
+    dir: PathBuf,
+    open: Mutex<HashMap<String, Arc<File>>>,
+}
+
+impl RealDisk {
+    /// Opens `dir`, which it makes (for its owner alone) if it is absent.
+    pub(super) fn open(dir: &Path) -> io::Result<Self> {
+        if !dir.is_dir() {
+            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+            if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+                File::open(parent)?.sync_all()?;
+            }
+        }
+        Ok(Self { dir: dir.to_owned(), open: Mutex::default() })
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    fn file(&self, name: &str) -> io::Result<Arc<File>> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(file) = open.get(name) {
+            return Ok(Arc::clone(file));
+        }
+        let file = Arc::new(OpenOptions::new().read(true).write(true).open(self.path(name))?);
+        open.insert(name.to_owned(), Arc::clone(&file));
+        Ok(file)
+    }
+
+    fn forget(&self, name: &str) {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+    }
+}
+
+impl Disk for RealDisk {
+    fn list(&self) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(&self.dir)? {
+            // A name that is not UTF-8 is none of ours.
+            if let Ok(name) = entry?.file_name().into_string() {
+                names.push(name);
+            }
+        }
+        Ok(names)
+    }
+
+    fn len(&self, name: &str) -> io::Result<u64> {
+        Ok(self.file(name)?.metadata()?.len())
+    }
+
+    fn read(&self, name: &str, at: u64, out: &mut [u8]) -> io::Result<()> {
+        self.file(name)?.read_exact_at(out, at)
+    }
+
+    fn create(&self, name: &str) -> io::Result<()> {
+        self.forget(name);
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(true).mode(0o600);
+        let file = Arc::new(options.open(self.path(name))?);
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), file);
+        Ok(())
+    }
+
+    fn write(&self, name: &str, at: u64, data: &[u8]) -> io::Result<()> {
+        self.file(name)?.write_all_at(data, at)
+    }
+
+    fn sync(&self, name: &str) -> io::Result<()> {
+        self.file(name)?.sync_data()
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.forget(from);
+        self.forget(to);
+        std::fs::rename(self.path(from), self.path(to))
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.forget(name);
+        std::fs::remove_file(self.path(name))
+    }
+
+    fn sync_dir(&self) -> io::Result<()> {
+        File::open(&self.dir)?.sync_all()
+    }
+}

@@ -1,0 +1,206 @@
+//! Frames: the unit of writing and of damage, one per fsync (`log.md` 1).
+
+use super::layout::{FRAME_HEADER, Life, index, u32_at, u64_at};
+
+/// A durable frame, as the other stream's frames witness it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Point {
+    /// Its sequence; 0 = before the first.
+    pub(super) sequence: u64,
+    /// Its CRC.
+    pub(super) crc: u32,
+}
+
+/// What a frame is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Records.
+    Data,
+    /// The last of a full slot; names the next one.
+    Seal,
+    /// The last of a clean stop.
+    Clean,
+    /// Empty: it only witnesses the other stream.
+    Witness,
+}
+
+impl Kind {
+    const fn number(self) -> u32 {
+        match self {
+            Self::Data => 1,
+            Self::Seal => 2,
+            Self::Clean => 3,
+            Self::Witness => 4,
+        }
+    }
+
+    /// The kind with this number, if this version knows it.
+    pub(super) fn known(number: u32) -> Option<Self> {
+        [Self::Data, Self::Seal, Self::Clean, Self::Witness]
+            .into_iter()
+            .find(|kind| kind.number() == number)
+    }
+}
+
+/// An intact frame: life, length and CRC hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Frame {
+    /// Where it begins in its slot.
+    pub(super) at: u64,
+    /// Where it ends.
+    pub(super) end: u64,
+    /// Counts the frames of the stream, from 1, through all slots.
+    pub(super) sequence: u64,
+    /// The last durable frame of the other stream when this one was built.
+    pub(super) witness: Point,
+    /// CRC of the frame before it.
+    pub(super) previous: u32,
+    /// Its own.
+    pub(super) crc: u32,
+    /// [`Kind`], perhaps one of a later version.
+    pub(super) kind: u32,
+}
+
+/// What a frame is built from, but for its payload.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Making {
+    /// The slot's.
+    pub(super) life: Life,
+    /// This frame's.
+    pub(super) sequence: u64,
+    /// The other stream's last durable frame.
+    pub(super) witness: Point,
+    /// CRC of the frame before.
+    pub(super) previous: u32,
+    /// What it is for.
+    pub(super) kind: Kind,
+}
+
+/// Appends the frame to `out` and answers its CRC. `payload` is padded with zeros to 8 bytes.
+pub(super) fn build(out: &mut Vec<u8>, making: &Making, payload: &[u8]) -> u32 {
+    let padded = payload.len().next_multiple_of(8);
+    let begin = out.len();
+    out.extend_from_slice(&[0; 4]);
+    // A payload fits a slot, and a slot is less than 2 GiB.
+    out.extend_from_slice(&u32::try_from(padded).unwrap_or(u32::MAX).to_le_bytes());
+    out.extend_from_slice(&making.life.0.to_le_bytes());
+    out.extend_from_slice(&making.sequence.to_le_bytes());
+    out.extend_from_slice(&making.witness.sequence.to_le_bytes());
+    for value in [making.witness.crc, making.previous, making.kind.number(), 0] {
+        out.extend_from_slice(&value.to_le_bytes());
+    }
+    out.extend_from_slice(payload);
+    out.resize(begin + index(FRAME_HEADER) + padded, 0);
+    let crc = crc32c::crc32c(out.get(begin + 4..).unwrap_or_default());
+    if let Some(field) = out.get_mut(begin..begin + 4) {
+        field.copy_from_slice(&crc.to_le_bytes());
+    }
+    crc
+}
+
+/// The frame at `at`, if it is intact by itself: its predecessor is not needed to judge it.
+pub(super) fn parse(slot: &[u8], at: u64, life: Life) -> Option<Frame> {
+    let bytes = slot.get(index(at)..)?;
+    if u64_at(bytes, 8)? != life.0 {
+        return None;
+    }
+    let len = u64::from(u32_at(bytes, 4)?);
+    if len % 8 != 0 {
+        return None;
+    }
+    let under_crc = bytes.get(4..index(FRAME_HEADER + len))?;
+    let crc = u32_at(bytes, 0)?;
+    if crc32c::crc32c(under_crc) != crc {
+        return None;
+    }
+    Some(Frame {
+        at,
+        end: at + FRAME_HEADER + len,
+        sequence: u64_at(bytes, 16)?,
+        witness: Point { sequence: u64_at(bytes, 24)?, crc: u32_at(bytes, 32)? },
+        previous: u32_at(bytes, 36)?,
+        crc,
+        kind: u32_at(bytes, 40)?,
+    })
+}
+
+/// The payload of an intact frame, padding included.
+pub(super) fn payload<'a>(slot: &'a [u8], frame: &Frame) -> &'a [u8] {
+    slot.get(index(frame.at + FRAME_HEADER)..index(frame.end)).unwrap_or_default()
+}
+
+/// Where a torn frame at `at` would have ended, by what is left of its header; `at` if nothing is.
+pub(super) fn claimed_end(slot: &[u8], at: u64, life: Life) -> u64 {
+    let claim = || {
+        let bytes = slot.get(index(at)..)?;
+        let len = u64::from(u32_at(bytes, 4)?);
+        (u64_at(bytes, 8)? == life.0).then(|| at + FRAME_HEADER + len)
+    };
+    claim().unwrap_or(at).min(slot.len() as u64)
+}
+
+/// The first intact frame of `life` at an 8-byte boundary from `from` on whose sequence is at
+/// least `least`.
+pub(super) fn find_intact(slot: &[u8], from: u64, life: Life, least: u64) -> Option<Frame> {
+    let from = from.next_multiple_of(8);
+    let wanted = life.0.to_le_bytes();
+    let words = slot.get(index(from) + 8..)?.chunks_exact(8);
+    words
+        .enumerate()
+        .filter(|(_, word)| **word == wanted)
+        .filter_map(|(i, _)| parse(slot, from + 8 * i as u64, life))
+        .find(|frame| frame.sequence >= least)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MAKING: Making = Making {
+        life: Life(77),
+        sequence: 5,
+        witness: Point { sequence: 3, crc: 33 },
+        previous: 44,
+        kind: Kind::Data,
+    };
+
+    #[test]
+    fn a_frame_is_read_back_and_every_flip_in_it_is_seen() {
+        let mut slot = vec![0; 16];
+        let crc = build(&mut slot, &MAKING, b"hello, log");
+        assert_eq!(slot.len(), 16 + 48 + 16);
+        let frame = parse(&slot, 16, Life(77)).unwrap();
+        assert_eq!((frame.sequence, frame.crc, frame.end), (5, crc, 80));
+        assert_eq!((frame.witness, frame.previous), (MAKING.witness, 44));
+        assert_eq!(Kind::known(frame.kind), Some(Kind::Data));
+        assert_eq!(payload(&slot, &frame), b"hello, log\0\0\0\0\0\0");
+        for bit in 16 * 8..slot.len() * 8 {
+            slot[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(parse(&slot, 16, Life(77)), None);
+            slot[bit / 8] ^= 1 << (bit % 8);
+        }
+    }
+
+    #[test]
+    fn an_intact_frame_is_found_behind_damage_by_its_sequence() {
+        let mut slot = Vec::new();
+        build(&mut slot, &MAKING, b"one");
+        let second = slot.len() as u64;
+        build(&mut slot, &Making { sequence: 6, ..MAKING }, b"two");
+        slot[0] ^= 1;
+        assert_eq!(find_intact(&slot, 0, Life(77), 6).unwrap().at, second);
+        assert_eq!(find_intact(&slot, 0, Life(77), 7), None);
+        assert_eq!(find_intact(&slot, 0, Life(78), 0), None);
+    }
+
+    #[test]
+    fn a_torn_frame_claims_what_its_length_says_within_the_slot() {
+        let mut slot = Vec::new();
+        build(&mut slot, &MAKING, &[1; 100]);
+        slot.truncate(120);
+        assert_eq!(claimed_end(&slot, 0, Life(77)), 120);
+        slot.resize(4_096, 0);
+        assert_eq!(claimed_end(&slot, 0, Life(77)), 48 + 104);
+        assert_eq!(claimed_end(&slot, 0, Life(78)), 0);
+    }
+}

@@ -1,0 +1,268 @@
+//! The durable state in memory: what the frames on disk add up to, and nothing that is not on disk.
+
+use std::collections::btree_map::BTreeMap;
+use std::collections::{HashMap, HashSet, VecDeque};
+
+use bytes::Bytes;
+
+use super::record::Record;
+use crate::domain::{Entry, Head, Offset, Progress, SubscriptionId, Time, TopicId};
+use crate::store::{Change, ChangeSet, KEPT_CHANGES, Limits, Scope, ScopeState};
+
+/// Where one entry lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place {
+    /// Offset of its first message.
+    pub(super) base: Offset,
+    /// Behind its last message.
+    pub(super) end: Offset,
+    /// Its time.
+    pub(super) time: Time,
+    /// Packed bytes of its messages.
+    pub(super) packed: u64,
+    /// The slot of its record.
+    pub(super) slot: u32,
+    /// Where its record begins in the slot.
+    pub(super) at: u64,
+    /// The record's length.
+    pub(super) len: usize,
+    /// The record's CRC.
+    pub(super) crc: u32,
+}
+
+/// An open topic life.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Topic {
+    /// Its end and counts.
+    pub(super) head: Head,
+    /// Its kept entries, in order.
+    pub(super) entries: VecDeque<Place>,
+}
+
+impl Topic {
+    fn append(&mut self, entry: &Entry, place: Place) {
+        self.head = self.head.after(entry);
+        self.entries.push_back(place);
+    }
+
+    fn trim(&mut self, to: Offset) {
+        self.head.start = self.head.start.max(to);
+        while self.entries.front().is_some_and(|entry| entry.end <= self.head.start) {
+            self.entries.pop_front();
+        }
+    }
+
+    /// The entries that a scan brings.
+    pub(super) fn scan(&self, from: Offset, limits: Limits) -> Vec<Place> {
+        let from = from.max(self.head.start);
+        let first = self.entries.partition_point(|entry| entry.end <= from);
+        let (mut messages, mut bytes, mut found) = (0u64, 0u64, Vec::new());
+        for entry in self.entries.range(first..) {
+            found.push(*entry);
+            messages = messages.saturating_add(entry.end.since(entry.base.max(from)));
+            bytes = bytes.saturating_add(entry.packed);
+            if messages >= limits.messages || bytes >= limits.bytes {
+                break;
+            }
+        }
+        found
+    }
+
+    /// The first kept offset whose entry's time is at or after `time`.
+    pub(super) fn find_time(&self, time: Time) -> Option<Offset> {
+        let first = self.entries.partition_point(|entry| entry.time < time);
+        self.entries.get(first).map(|entry| entry.base.max(self.head.start))
+    }
+
+    /// The kept entry that begins at `base`.
+    pub(super) fn at(&self, base: Offset) -> Option<Place> {
+        let found = self.entries.partition_point(|entry| entry.base < base);
+        self.entries.get(found).filter(|entry| entry.base == base).copied()
+    }
+}
+
+/// What the entry log adds up to.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Topics {
+    /// Open lives.
+    pub(super) open: HashMap<TopicId, Topic>,
+    /// Lives that were closed: an id is never used twice.
+    pub(super) closed: HashSet<TopicId>,
+    /// Lives that replay met without knowing them: each must be closed before it ends.
+    unknown: HashSet<TopicId>,
+}
+
+impl Topics {
+    /// A life begins.
+    pub(super) fn create(&mut self, topic: TopicId) {
+        self.open.entry(topic).or_default();
+    }
+
+    /// A life ends.
+    pub(super) fn close(&mut self, topic: TopicId) {
+        self.open.remove(&topic);
+        self.unknown.remove(&topic);
+        self.closed.insert(topic);
+    }
+
+    /// An entry that begins at the head.
+    pub(super) fn append(&mut self, topic: TopicId, entry: &Entry, place: Place) {
+        if let Some(topic) = self.open.get_mut(&topic) {
+            topic.append(entry, place);
+        }
+    }
+
+    /// The start moves.
+    pub(super) fn trim(&mut self, topic: TopicId, to: Offset) {
+        if let Some(topic) = self.open.get_mut(&topic) {
+            topic.trim(to);
+        }
+    }
+
+    /// Applies a record found on disk by the rules of `log.md` 2 step 7. `at` tells where an
+    /// entry's record lies: slot, position, length, CRC.
+    ///
+    /// # Errors
+    /// What is wrong, for the refusal.
+    pub(super) fn replay(
+        &mut self,
+        record: &Record,
+        at: (u32, u64, usize, u32),
+    ) -> Result<(), String> {
+        match record {
+            Record::Create(topic) => self.create(*topic),
+            Record::Close(topic, _) => self.close(*topic),
+            Record::Trim(topic, to) => match self.open.get_mut(topic) {
+                None => {
+                    self.unknown.insert(*topic);
+                }
+                Some(found) if *to > found.head.next => {
+                    return Err(format!("topic {topic} is trimmed past its head"));
+                }
+                Some(found) => found.trim(*to),
+            },
+            Record::Entry(topic, entry) => match self.open.get_mut(topic) {
+                None => {
+                    self.unknown.insert(*topic);
+                }
+                Some(found) if entry.base == found.head.next => {
+                    found.append(entry, place(entry, at));
+                }
+                Some(found) if entry.base > found.head.next => {
+                    return Err(format!("topic {topic} lacks messages before {}", entry.base));
+                }
+                Some(found) if entry.end() > found.head.next => {
+                    return Err(format!("entries of topic {topic} overlap at {}", entry.base));
+                }
+                Some(_) => {}
+            },
+            Record::Scope(..) | Record::Save(..) | Record::Delete(_) => {}
+        }
+        Ok(())
+    }
+
+    /// A life that has entries but neither a beginning nor an end.
+    pub(super) fn unknown(&self) -> Option<TopicId> {
+        self.unknown.iter().next().copied()
+    }
+}
+
+/// The place of an entry whose record lies `at` (slot, position, length, CRC).
+pub(super) fn place(entry: &Entry, at: (u32, u64, usize, u32)) -> Place {
+    let (slot, at, len, crc) = at;
+    let packed = entry.batch.packed().len() as u64;
+    Place { base: entry.base, end: entry.end(), time: entry.time, packed, slot, at, len, crc }
+}
+
+/// A scope and its latest commits.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct ScopeLog {
+    /// How many commits it has seen.
+    pub(super) version: u64,
+    objects: BTreeMap<String, Bytes>,
+    changes: VecDeque<ChangeSet>,
+}
+
+impl ScopeLog {
+    /// Applies a commit that makes the next version.
+    fn apply(&mut self, set: &ChangeSet) {
+        self.version = set.version;
+        for change in &set.changes {
+            match change {
+                Change::Put(key, value) => {
+                    self.objects.insert(key.clone(), value.clone());
+                }
+                Change::Delete(key) => {
+                    self.objects.remove(key);
+                }
+            }
+        }
+        self.changes.push_back(set.clone());
+        if self.changes.len() > KEPT_CHANGES {
+            self.changes.pop_front();
+        }
+    }
+
+    /// The scope as it is.
+    pub(super) fn state(&self) -> ScopeState {
+        let objects = self.objects.iter().map(|(key, value)| (key.clone(), value.clone()));
+        ScopeState { version: self.version, objects: objects.collect() }
+    }
+
+    /// The commits after `version`, if all are kept.
+    pub(super) fn since(&self, version: u64) -> Option<Vec<ChangeSet>> {
+        let missing = usize::try_from(self.version.saturating_sub(version)).ok()?;
+        let first = self.changes.len().checked_sub(missing)?;
+        Some(self.changes.range(first..).cloned().collect())
+    }
+
+    /// The kept commit that made `version`.
+    pub(super) fn commit(&self, version: u64) -> Option<&ChangeSet> {
+        self.changes.iter().rev().find(|set| set.version == version)
+    }
+}
+
+/// What the state log adds up to.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct State {
+    /// Every scope ever written.
+    pub(super) scopes: HashMap<Scope, ScopeLog>,
+    /// Every subscription's record.
+    pub(super) progress: HashMap<SubscriptionId, Progress>,
+}
+
+impl State {
+    /// A scope's next version.
+    pub(super) fn commit(&mut self, scope: Scope, set: &ChangeSet) {
+        self.scopes.entry(scope).or_default().apply(set);
+    }
+
+    /// Applies a record found on disk by the rules of `log.md` 2 step 7.
+    ///
+    /// # Errors
+    /// What is wrong, for the refusal.
+    pub(super) fn replay(&mut self, record: Record) -> Result<(), String> {
+        match record {
+            Record::Scope(scope, set) => {
+                let noted = self.scopes.get(&scope).map_or(0, |scope| scope.version);
+                if set.version > noted.saturating_add(1) {
+                    return Err(format!("{scope:?} lacks commits before {}", set.version));
+                }
+                if set.version > noted {
+                    self.commit(scope, &set);
+                }
+            }
+            Record::Save(subscription, progress) => {
+                let noted = self.progress.get(&subscription).map_or(0, |found| found.version);
+                if progress.version > noted {
+                    self.progress.insert(subscription, *progress);
+                }
+            }
+            Record::Delete(subscription) => {
+                self.progress.remove(&subscription);
+            }
+            Record::Create(_) | Record::Close(..) | Record::Trim(..) | Record::Entry(..) => {}
+        }
+        Ok(())
+    }
+}

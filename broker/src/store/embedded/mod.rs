@@ -1,0 +1,199 @@
+//! The embedded store: two logs of our own in one directory (`design.md` 3, `log.md`).
+//!
+//! The entry log holds messages, the state log progress and catalogue; each has one committer
+//! thread that gathers what waits into a frame, writes it, makes it durable and only then applies
+//! and answers. What lies on the disk is in [`layout`], [`frame`] and [`record`] and is final; what
+//! is not yet here (snapshots, recycling, retention, the scrubber) changes none of it. The whole
+//! history is replayed at start.
+
+mod api;
+mod cache;
+mod committer;
+mod disk;
+mod evaluate;
+mod frame;
+mod layout;
+mod maps;
+mod prepare;
+mod queue;
+mod read;
+mod reading;
+mod record;
+mod recovery;
+mod repair;
+mod settings;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+use std::fs::{File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use self::api::EmbeddedStore;
+use self::committer::Committer;
+use self::disk::{Disk, RealDisk};
+use self::frame::Kind;
+use self::layout::{Pair, Stream};
+use self::prepare::Preparer;
+use self::queue::{Desk, Shared};
+use self::recovery::{Found, Rules, Tail};
+pub use self::settings::Settings;
+use self::writer::Writer;
+use crate::clock::{Clock, SystemClock};
+use crate::domain::Time;
+use crate::store::Store;
+
+/// Why a store was not opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process has the directory.
+    #[error("{} is in use by another process", .0.display())]
+    InUse(PathBuf),
+    /// What is stored is not what was written: file, offset, what is wrong. Nothing was changed.
+    #[error("the stored data is damaged: {0}")]
+    Damaged(String),
+    /// A later version wrote here; this one cannot read it. Nothing was changed.
+    #[error("the stored data needs a later version of this program: {0}")]
+    Newer(String),
+    /// Settings that cannot be kept.
+    #[error("{0}")]
+    Settings(String),
+    /// The directory cannot be read or written.
+    #[error("{0}: {1}")]
+    Io(String, #[source] io::Error),
+    /// A failed fsync: nobody knows what is on the disk. Start again.
+    #[error("the store has stopped: {0}")]
+    Stopped(String),
+}
+
+/// Opens the store in `dir`: lock, recovery, threads.
+pub(super) async fn open(dir: &Path, settings: Settings) -> Result<Arc<dyn Store>, OpenError> {
+    settings.check()?;
+    let dir = dir.to_owned();
+    let opening = tokio::task::spawn_blocking(move || {
+        let disk = RealDisk::open(&dir)
+            .map_err(|error| OpenError::Io(format!("cannot open {}", dir.display()), error))?;
+        let lock = lock(&dir)?;
+        let now = SystemClock::start().wall();
+        recover(Arc::new(disk), settings, now)?.start(Some(lock))
+    });
+    let store = opening
+        .await
+        .map_err(|error| OpenError::Io(String::from("opening was given up"), error.into()))??;
+    Ok(store)
+}
+
+/// Takes the directory's lock, held until the file is closed. A lock file that is there is evidence
+/// of nothing.
+fn lock(dir: &Path) -> Result<File, OpenError> {
+    let path = dir.join("lock");
+    let cannot = |error| OpenError::Io(format!("cannot lock {}", path.display()), error);
+    let file =
+        File::options().create(true).truncate(false).write(true).open(&path).map_err(cannot)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(OpenError::InUse(dir.to_owned())),
+        Err(TryLockError::Error(error)) => Err(cannot(error)),
+    }
+}
+
+/// A store that was read back and repaired, but whose threads do not run yet.
+struct Recovered {
+    shared: Arc<Shared>,
+    entries: Committer,
+    state: Committer,
+    preparer: Preparer,
+}
+
+/// Steps 1 to 8 of `log.md` 2; makes the store if there is none.
+fn recover(disk: Arc<dyn Disk>, settings: Settings, now: Time) -> Result<Recovered, OpenError> {
+    let rules = Rules::default();
+    let mut found = recovery::read(disk.as_ref(), rules)?;
+    if found.is_none() {
+        repair::init(disk.as_ref(), settings.first_slot)?;
+        found = recovery::read(disk.as_ref(), rules)?;
+    }
+    let found =
+        found.ok_or_else(|| OpenError::Damaged(String::from("the new store is not there")))?;
+    let slot_len = |stream, number| queue::slot_len(&settings, stream, number);
+    let ready = repair::repair(disk.as_ref(), &found, now, slot_len)?;
+    Ok(assemble(&disk, settings, found, &ready))
+}
+
+fn assemble(
+    disk: &Arc<dyn Disk>,
+    settings: Settings,
+    found: Found,
+    ready: &[(Stream, u32)],
+) -> Recovered {
+    let started = Instant::now();
+    let desk = |tail: &Tail, other: &Tail| {
+        let of = |slots: &[(Stream, u32)]| {
+            let mut numbers: Vec<u32> =
+                slots.iter().filter(|slot| slot.0 == tail.stream).map(|slot| slot.1).collect();
+            numbers.sort_unstable();
+            numbers
+        };
+        let kept: Vec<(Stream, u32)> = found
+            .slots
+            .iter()
+            .filter(|slot| !found.unused.contains(slot) || ready.contains(slot))
+            .copied()
+            .collect();
+        let speaks =
+            tail.last.as_ref().is_some_and(|last| matches!(last.kind, Kind::Data | Kind::Seal));
+        let vouched = tail.end.sequence <= other.witness.sequence;
+        let mut desk = Desk::default();
+        desk.ready = of(ready).into();
+        desk.next_slot = of(&kept).last().map_or(0, |last| last.saturating_add(1));
+        desk.end = tail.end;
+        desk.unvouched = (speaks && !vouched).then_some(started);
+        desk
+    };
+    let (entries, state) = (&found.entries_end, &found.state_end);
+    let desks = Pair { entries: desk(entries, state), state: desk(state, entries) };
+    let store = found.store;
+    let maps = (found.topics, found.state);
+    let shared = Arc::new(Shared::new(Arc::clone(disk), store, settings, maps, desks));
+    let committer = |tail: Tail| {
+        let of = (tail.stream, store);
+        let writer = Writer::new(Arc::clone(disk), of, tail.slot, tail.at, tail.end, tail.page);
+        Committer::new(tail.stream, Arc::clone(&shared), writer)
+    };
+    Recovered {
+        entries: committer(found.entries_end),
+        state: committer(found.state_end),
+        preparer: Preparer::new(Arc::clone(&shared)),
+        shared,
+    }
+}
+
+impl Recovered {
+    /// Starts the threads.
+    fn start(self, lock: Option<File>) -> Result<Arc<EmbeddedStore>, OpenError> {
+        let Self { shared, entries, state, preparer } = self;
+        let mut threads = Vec::new();
+        // On an error the store that is made so far ends the threads that run.
+        let spawned = spawn(&mut threads, "entry-log", move || entries.run())
+            .and_then(|()| spawn(&mut threads, "state-log", move || state.run()))
+            .and_then(|()| spawn(&mut threads, "slots", move || preparer.run()));
+        let store = EmbeddedStore::new(shared, threads, lock);
+        spawned.map(|()| store).map_err(|error| {
+            OpenError::Io(String::from("cannot start the threads of the store"), error)
+        })
+    }
+}
+
+fn spawn(
+    threads: &mut Vec<JoinHandle<()>>,
+    name: &str,
+    run: impl FnOnce() + Send + 'static,
+) -> io::Result<()> {
+    threads.push(std::thread::Builder::new().name(name.to_owned()).spawn(run)?);
+    Ok(())
+}

@@ -1,0 +1,44 @@
+//! Reads entries back, from memory or from the disk; what is damaged fails alone.
+
+use std::sync::{Arc, PoisonError};
+
+use super::layout::Stream;
+use super::maps::Place;
+use super::queue::Shared;
+use super::record::{self, Record};
+use crate::domain::{Entry, TopicId};
+use crate::store::StoreError;
+
+/// The cached entry of a place.
+pub(super) fn cached(shared: &Shared, place: &Place) -> Option<Arc<Entry>> {
+    let cache = shared.cache.lock().unwrap_or_else(PoisonError::into_inner);
+    cache.get((place.slot, place.at))
+}
+
+/// The entry of a place. May read the disk.
+///
+/// # Errors
+/// [`StoreError::Corrupt`] with file and offset when it cannot be read or is not what was written.
+pub(super) fn entry(
+    shared: &Shared,
+    topic: TopicId,
+    place: &Place,
+) -> Result<Arc<Entry>, StoreError> {
+    if let Some(entry) = cached(shared, place) {
+        return Ok(entry);
+    }
+    let file = Stream::Entries.file(place.slot);
+    let corrupt =
+        |what: &str| StoreError::Corrupt(format!("{file} at offset {}: {what}", place.at).into());
+    let mut bytes = vec![0; place.len];
+    shared.disk.read(&file, place.at, &mut bytes).map_err(|error| corrupt(&error.to_string()))?;
+    match record::read(&bytes, Stream::Entries) {
+        // The CRC is the one noted when it was written or replayed: a stale copy differs.
+        Ok((Record::Entry(of, entry), _, crc))
+            if of == topic && crc == place.crc && entry.base == place.base =>
+        {
+            Ok(Arc::new(entry))
+        }
+        _ => Err(corrupt("the entry is damaged")),
+    }
+}

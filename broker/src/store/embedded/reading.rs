@@ -1,0 +1,282 @@
+//! One stream, frame by frame from its first slot on: steps 3 to 6 of `log.md` 2.
+
+use std::collections::HashMap;
+
+use super::OpenError;
+use super::disk::{Disk, read_whole};
+use super::frame::{self, Frame, Kind, Point};
+use super::layout::{FRAME_HEADER, Header, PAGE, Root, Slot, Stream, index, page_down, page_up};
+use super::recovery::{Last, Rules, Tail, damaged, failed};
+
+/// What a stream's frames say of the other stream, and their own CRCs.
+#[derive(Default)]
+struct Evidence {
+    /// CRC of each frame read, in order, from sequence 1 on.
+    crcs: Vec<u32>,
+    /// What its frames witnessed, each once.
+    vouched: Vec<Point>,
+}
+
+/// One stream being read from its first slot on.
+pub(super) struct Reading<'a> {
+    disk: &'a dyn Disk,
+    stream: Stream,
+    rules: Rules,
+    headers: HashMap<u32, Header>,
+    /// Slots that root or a seal named, in order.
+    named: Vec<u32>,
+    slot: Slot,
+    content: Vec<u8>,
+    at: u64,
+    end: Point,
+    /// The last good frame of this slot.
+    last: Option<(Frame, Kind)>,
+    /// The seal before this slot.
+    seal: Option<Last>,
+    witness: Point,
+    evidence: Evidence,
+}
+
+impl<'a> Reading<'a> {
+    /// Steps 3 and 4: all headers; the first slot must be what the root file says.
+    pub(super) fn new(
+        disk: &'a dyn Disk,
+        root: &Root,
+        stream: Stream,
+        slots: &[(Stream, u32)],
+        rules: Rules,
+    ) -> Result<Self, OpenError> {
+        let mut headers = HashMap::new();
+        for (_, number) in slots.iter().filter(|(of, _)| *of == stream) {
+            let file = stream.file(*number);
+            let len = disk.len(&file).map_err(failed("read", &file))?.min(PAGE);
+            let mut page = vec![0; index(len)];
+            disk.read(&file, 0, &mut page).map_err(failed("read", &file))?;
+            let header = Slot::parse_header(&page, stream, root.store, *number);
+            if header == Header::Newer {
+                return Err(OpenError::Newer(format!("the header of {file} names its format")));
+            }
+            headers.insert(*number, header);
+        }
+        let slot = root.first(stream).clone();
+        let file = stream.file(slot.number);
+        let Some(content) = whole_slot(disk, &headers, stream, &slot)? else {
+            return damaged(&file, 0, "the first slot is missing or not of its length");
+        };
+        if headers.get(&slot.number) != Some(&Header::Intact(slot.clone())) {
+            return damaged(&file, 0, "the header is not the one that the root file names");
+        }
+        let end = Point { sequence: slot.first.saturating_sub(1), crc: slot.previous };
+        Ok(Self {
+            disk,
+            stream,
+            rules,
+            headers,
+            named: vec![slot.number],
+            slot,
+            content,
+            at: PAGE,
+            end,
+            last: None,
+            seal: None,
+            witness: Point::default(),
+            evidence: Evidence::default(),
+        })
+    }
+
+    fn file(&self) -> String {
+        self.stream.file(self.slot.number)
+    }
+
+    /// Step 5: frame by frame, until one is not good.
+    pub(super) fn run(
+        &mut self,
+        mut data: impl FnMut(u32, u64, &[u8]) -> Result<(), OpenError>,
+    ) -> Result<(), OpenError> {
+        loop {
+            let next = self.end.sequence.saturating_add(1);
+            let found = frame::parse(&self.content, self.at, self.slot.life);
+            let good =
+                found.filter(|frame| frame.sequence == next && frame.previous == self.end.crc);
+            let Some(good) = good else {
+                return self.judge_tail(found);
+            };
+            let Some(kind) = Kind::known(good.kind) else {
+                let what =
+                    format!("{} at offset {}: frame kind {}", self.file(), good.at, good.kind);
+                return Err(OpenError::Newer(what));
+            };
+            let payload = frame::payload(&self.content, &good);
+            match kind {
+                Kind::Data => {
+                    data(self.slot.number, good.at + FRAME_HEADER, payload)?;
+                }
+                Kind::Clean | Kind::Witness if !payload.is_empty() => {
+                    return damaged(&self.file(), good.at, "a frame that must be empty is not");
+                }
+                Kind::Clean | Kind::Witness | Kind::Seal => {}
+            }
+            self.accept(&good, kind);
+            if kind == Kind::Seal && !self.follow(&good)? {
+                return self.no_higher_generation();
+            }
+        }
+    }
+
+    fn accept(&mut self, good: &Frame, kind: Kind) {
+        self.last = Some((*good, kind));
+        self.at = good.end;
+        self.end = Point { sequence: good.sequence, crc: good.crc };
+        self.evidence.crcs.push(good.crc);
+        if self.witness != good.witness {
+            self.witness = good.witness;
+            self.evidence.vouched.push(good.witness);
+        }
+    }
+
+    /// Goes on to the slot that a seal names; `false` when the switch was cut before its header.
+    fn follow(&mut self, seal: &Frame) -> Result<bool, OpenError> {
+        let named = Slot::parse_seal(frame::payload(&self.content, seal), seal.sequence, seal.crc);
+        let Some(next) = named else {
+            return damaged(&self.file(), seal.at, "a seal that names no slot");
+        };
+        let file = self.stream.file(next.number);
+        let Some(content) = whole_slot(self.disk, &self.headers, self.stream, &next)? else {
+            return damaged(&file, 0, "a seal names this slot; it is missing or not of its length");
+        };
+        let headed = self.headers.get(&next.number) == Some(&Header::Intact(next.clone()));
+        if !headed && let Some(frame) = frame::find_intact(&content, 0, next.life, 0) {
+            let what =
+                format!("the header is damaged: frame {} lies at {}", frame.sequence, frame.at);
+            return damaged(&file, 0, &what);
+        }
+        self.named.push(next.number);
+        self.seal = self.last_of_slot();
+        self.last = None;
+        self.slot = next;
+        self.content = content;
+        self.at = PAGE;
+        Ok(headed)
+    }
+
+    /// What lies at the tail is not the next frame: a torn write, or damage?
+    fn judge_tail(&self, found: Option<Frame>) -> Result<(), OpenError> {
+        if self.rules.lenient() {
+            return Ok(());
+        }
+        let next = self.end.sequence.saturating_add(1);
+        if found.is_some_and(|frame| frame.sequence == next) {
+            let what = format!("frame {next} does not follow the frame before it");
+            return damaged(&self.file(), self.at, &what);
+        }
+        // An intact S+1 behind the tail proves nothing, because payloads are other people's bytes.
+        let least = next.saturating_add(1);
+        let behind = frame::find_intact(&self.content, self.at, self.slot.life, least);
+        if let Some(behind) = behind {
+            let what = format!(
+                "frame {next} is broken, but frame {} is intact at {}",
+                behind.sequence, behind.at
+            );
+            return damaged(&self.file(), self.at, &what);
+        }
+        self.no_higher_generation()
+    }
+
+    fn no_higher_generation(&self) -> Result<(), OpenError> {
+        let higher = self.headers.iter().find_map(|(number, header)| match header {
+            Header::Intact(slot) if slot.generation > self.slot.generation => Some(number),
+            _ => None,
+        });
+        match higher {
+            Some(number) if !self.rules.lenient() => {
+                let what = format!("the log ends here, but {} is newer", self.stream.file(*number));
+                damaged(&self.file(), self.at, &what)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Step 6: what the other stream's frames witness must have been found.
+    pub(super) fn vouched_by(&self, other: &Self) -> Result<(), OpenError> {
+        for point in &other.evidence.vouched {
+            if self.rules.lenient() || point.sequence == 0 {
+                continue;
+            }
+            let read = index(point.sequence - 1);
+            match self.evidence.crcs.get(read) {
+                None => {
+                    let what = format!(
+                        "the log ends with frame {}, but frame {} was durable",
+                        self.end.sequence, point.sequence
+                    );
+                    return damaged(&self.file(), self.at, &what);
+                }
+                Some(crc) if *crc != point.crc => {
+                    let what = format!("frame {} is not the one that was durable", point.sequence);
+                    return damaged(&self.file(), self.at, &what);
+                }
+                Some(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The last good frame of this slot, to be written again.
+    fn last_of_slot(&self) -> Option<Last> {
+        let (frame, kind) = self.last?;
+        let from = page_down(frame.at);
+        let mut pages = self.content.get(index(from)..index(frame.end))?.to_vec();
+        pages.resize(index(page_up(frame.end) - from), 0);
+        Some(Last { slot: self.slot.number, from, pages, kind })
+    }
+
+    /// Slots of this stream without a header that nobody names.
+    pub(super) fn unused(&self) -> Vec<(Stream, u32)> {
+        let headless = self.headers.iter().filter(|(_, header)| **header == Header::None);
+        headless
+            .map(|(number, _)| (self.stream, *number))
+            .filter(|(_, number)| !self.named.contains(number))
+            .collect()
+    }
+
+    /// Where it ends.
+    pub(super) fn tail(self) -> Tail {
+        let last = self.last_of_slot();
+        let claimed = frame::claimed_end(&self.content, self.at, self.slot.life);
+        let until = page_up(claimed.max(self.at));
+        let part = |from: u64, to: u64| {
+            self.content.get(index(from)..index(to)).unwrap_or_default().to_vec()
+        };
+        let mut torn = part(self.at, until);
+        if torn.iter().all(|byte| *byte == 0) {
+            torn.clear();
+        }
+        Tail {
+            stream: self.stream,
+            page: part(page_down(self.at), self.at),
+            slot: self.slot,
+            at: self.at,
+            end: self.end,
+            last: last.or(self.seal),
+            torn,
+            witness: self.witness,
+        }
+    }
+}
+
+/// The content of a slot, if it is there in full length.
+fn whole_slot(
+    disk: &dyn Disk,
+    headers: &HashMap<u32, Header>,
+    stream: Stream,
+    slot: &Slot,
+) -> Result<Option<Vec<u8>>, OpenError> {
+    if !headers.contains_key(&slot.number) {
+        return Ok(None);
+    }
+    let file = stream.file(slot.number);
+    if disk.len(&file).map_err(failed("read", &file))? != slot.len() {
+        return Ok(None);
+    }
+    read_whole(disk, &file).map(Some).map_err(failed("read", &file))
+}

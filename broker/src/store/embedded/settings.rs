@@ -1,0 +1,103 @@
+//! How large things are. None of it is part of the format: a store opened with other settings goes
+//! on with them from its next slot on.
+
+use std::time::Duration;
+
+use super::OpenError;
+use super::layout::{FRAME_HEADER, PAGE, SEAL};
+
+/// Settings of an embedded store. All sizes in bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Length of the first slot of each log, and of all slots of the state log: whole 4 KiB pages.
+    pub first_slot: u64,
+    /// Slots of the entry log double until they are this long; less than 2 GiB.
+    pub max_slot: u64,
+    /// The largest record, i.e. entry, that is taken; a larger one is answered `Full`. It must fit
+    /// the first slot.
+    pub largest_record: u64,
+    /// A frame gathers about this much.
+    pub frame_bytes: u64,
+    /// How much may wait in each log's queue; beyond it, mutations are answered `Unavailable`.
+    pub queue_bytes: u64,
+    /// How much of what was written last is kept for readers.
+    pub cache_bytes: u64,
+    /// When one log was written and the other not for this long, the other writes a witness frame.
+    pub witness_after: Duration,
+    /// When to try again to prepare a slot after there was no room.
+    pub retry_after: Duration,
+}
+
+const MIB: u64 = 1 << 20;
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            first_slot: 16 * MIB,
+            max_slot: 256 * MIB,
+            largest_record: 12 * MIB,
+            frame_bytes: 4 * MIB,
+            queue_bytes: 64 * MIB,
+            cache_bytes: 64 * MIB,
+            witness_after: Duration::from_secs(1),
+            retry_after: Duration::from_secs(1),
+        }
+    }
+}
+
+impl Settings {
+    /// Refuses what cannot be kept: above all a record whose frame does not fit one slot.
+    pub(super) fn check(&self) -> Result<(), OpenError> {
+        let refuse = |text: String| Err(OpenError::Settings(text));
+        let Self { first_slot, max_slot, largest_record, .. } = *self;
+        if !first_slot.is_multiple_of(PAGE) || first_slot < 2 * PAGE {
+            return refuse(format!("a slot of {first_slot} bytes is not two or more 4 KiB pages"));
+        }
+        if max_slot < first_slot || max_slot >= 1 << 31 {
+            return refuse(format!(
+                "the largest slot of {max_slot} bytes is smaller than the first or not below 2 GiB"
+            ));
+        }
+        let room = first_slot - PAGE - SEAL - FRAME_HEADER;
+        if largest_record > room {
+            return refuse(format!(
+                "an entry of {largest_record} bytes does not fit a slot of {first_slot}, which has \
+                 room for {room}"
+            ));
+        }
+        Ok(())
+    }
+
+    /// Small files, for tests.
+    #[cfg(test)]
+    pub(crate) fn small() -> Self {
+        Self {
+            first_slot: 64 << 10,
+            max_slot: 256 << 10,
+            largest_record: 48 << 10,
+            frame_bytes: 16 << 10,
+            retry_after: Duration::from_millis(10),
+            ..Self::default()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_whose_frame_does_not_fit_a_slot_are_refused() {
+        let good = Settings::default();
+        assert!(good.check().is_ok() && Settings::small().check().is_ok());
+        for bad in [
+            Settings { largest_record: 16 * MIB - 4_000, ..good.clone() },
+            Settings { first_slot: 5_000, largest_record: 1, ..good.clone() },
+            Settings { first_slot: 4_096, largest_record: 1, ..good.clone() },
+            Settings { max_slot: MIB, ..good.clone() },
+            Settings { max_slot: 1 << 31, ..good },
+        ] {
+            assert!(matches!(bad.check(), Err(OpenError::Settings(_))), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,350 @@
+//! Every single-bit flip and every truncation of a small log: the start refuses, or finds exactly
+//! the history, less at most what residual risk 1 of `log.md` 5 allows after an unclean stop.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::power::{tiny, waiting};
+use super::sim::Sim;
+use super::{by, entry};
+use crate::domain::{Head, Offset, Progress, SubscriptionId, Time, TopicId};
+use crate::store::embedded::layout::{Pair, Stream, index, u32_at};
+use crate::store::embedded::maps::{State, Topics};
+use crate::store::embedded::queue::{Op, Phase};
+use crate::store::embedded::record::put_entry;
+use crate::store::embedded::recovery::{self, Found, Rules};
+use crate::store::embedded::{OpenError, Recovered, Settings, recover};
+use crate::store::{Change, ChangeSet, Scope};
+
+/// A log, and what it added up to after each frame.
+pub(super) struct Written {
+    pub(super) sim: Arc<Sim>,
+    topics: Vec<(u64, Topics)>,
+    states: Vec<(u64, State)>,
+    /// Where each stream's last frame lies: file, begin, end.
+    last: Pair<(String, usize, usize)>,
+    clean: bool,
+}
+
+/// Writes frames one by one and notes what each adds up to.
+pub(super) struct Scribe {
+    pub(super) sim: Arc<Sim>,
+    pub(super) store: Recovered,
+    written: Written,
+    pub(super) head: Head,
+    version: u64,
+}
+
+pub(super) const TOPIC: TopicId = TopicId(uuid::Uuid::from_u128(1));
+const SUBSCRIPTION: SubscriptionId = SubscriptionId(uuid::Uuid::from_u128(2));
+
+impl Scribe {
+    pub(super) fn new(settings: Settings) -> Self {
+        let sim = Sim::new(5);
+        let mut store = recover(Arc::clone(&sim) as _, settings, Time(0)).unwrap();
+        assert!(store.preparer.turn(Instant::now()));
+        let written = Written {
+            sim: Arc::clone(&sim),
+            topics: vec![(0, Topics::default())],
+            states: vec![(0, State::default())],
+            last: Pair::default(),
+            clean: false,
+        };
+        let mut scribe = Self { sim, store, written, head: Head::default(), version: 0 };
+        scribe.write(&Op::Create(TOPIC));
+        scribe
+    }
+
+    /// Writes a mutation, with the slot switches that it needs.
+    fn write(&mut self, op: &Op) {
+        let (waiting, mut receiver) = waiting(op);
+        self.store.shared.submit(waiting).unwrap();
+        while receiver.try_recv().is_err() {
+            self.turn(op.stream());
+            self.store.preparer.turn(Instant::now());
+        }
+    }
+
+    pub(super) fn turn(&mut self, stream: Stream) {
+        let before = self.end(stream);
+        match stream {
+            Stream::Entries => self.store.entries.turn(Instant::now()),
+            Stream::State => self.store.state.turn(Instant::now()),
+        };
+        let after = self.end(stream);
+        if before == after {
+            return;
+        }
+        match stream {
+            Stream::Entries => {
+                let topics = self.store.shared.topics.read().unwrap().clone();
+                self.written.topics.push((after, topics));
+            }
+            Stream::State => {
+                let state = self.store.shared.state.read().unwrap().clone();
+                self.written.states.push((after, state));
+            }
+        }
+    }
+
+    /// Publishes until the next entry frame begins at `wanted` in its page.
+    pub(super) fn publish_up_to(&mut self, wanted: usize) {
+        loop {
+            let found = read(&self.sim, Rules::default()).unwrap().unwrap();
+            let missing = (4_096 + wanted - found.entries_end.page.len()) % 4_096;
+            if missing == 0 {
+                return;
+            }
+            let frame = |size: &usize| {
+                let mut record = Vec::new();
+                put_entry(&mut record, TOPIC, &entry(&self.head, self.head.next.0, 1, *size));
+                48 + record.len().next_multiple_of(8)
+            };
+            let size = (20..missing).find(|size| frame(size) == missing);
+            self.publish(size.unwrap_or(200));
+        }
+    }
+
+    fn end(&self, stream: Stream) -> u64 {
+        self.store.shared.board().desk(stream).end.sequence
+    }
+
+    pub(super) fn publish(&mut self, size: usize) {
+        let entry = entry(&self.head, self.head.next.0, 1, size);
+        self.head = self.head.after(&entry);
+        self.write(&Op::Commit(TOPIC, entry));
+    }
+
+    pub(super) fn save(&mut self) {
+        self.version += 1;
+        let mut progress = Progress::fresh(TOPIC, Offset(0));
+        progress.version = self.version;
+        progress.position = self.head.next;
+        self.write(&Op::Save(SUBSCRIPTION, Box::new(progress)));
+    }
+
+    pub(super) fn change(&mut self, version: u64, size: usize) {
+        let changes = vec![Change::Put(String::from("key"), vec![3; size].into())];
+        self.write(&Op::Scope(Scope::Service, ChangeSet { version, changes, by: by() }));
+    }
+
+    /// Stops, with clean frames or without.
+    pub(super) fn stop(mut self, clean: bool) -> Written {
+        if clean {
+            self.store.shared.enter(Phase::Closing);
+            for _ in 0..2 {
+                self.turn(Stream::Entries);
+            }
+            for _ in 0..2 {
+                self.turn(Stream::State);
+            }
+        }
+        self.written.clean = clean;
+        let found = read(&self.sim, Rules::default()).unwrap().unwrap();
+        for tail in [&found.entries_end, &found.state_end] {
+            let last = tail.last.as_ref().unwrap();
+            let end = if last.slot == tail.slot.number { index(tail.at) } else { usize::MAX };
+            let file = tail.stream.file(last.slot);
+            *self.written.last.of_mut(tail.stream) = (file, index(last.from), end);
+        }
+        self.written
+    }
+}
+
+pub(super) fn read(sim: &Sim, rules: Rules) -> Result<Option<Found>, OpenError> {
+    recovery::read(sim, rules)
+}
+
+impl Written {
+    /// Whether a start may come to this. `hit` is what was damaged: file and offset, if one place.
+    pub(super) fn judge(
+        &self,
+        found: Result<Option<Found>, OpenError>,
+        hit: Option<(&str, usize)>,
+    ) -> Result<(), String> {
+        let found = match found {
+            Err(OpenError::Damaged(_) | OpenError::Newer(_)) => return Ok(()),
+            Err(other) => return Err(format!("neither refused nor found: {other}")),
+            Ok(None) => return Err(String::from("taken for no store at all")),
+            Ok(Some(found)) => found,
+        };
+        let shorter = [
+            shorter(&self.topics, found.entries_end.end.sequence, &found.topics)?,
+            shorter(&self.states, found.state_end.end.sequence, &found.state)?,
+        ];
+        for (stream, lost) in Stream::ALL.into_iter().zip(shorter) {
+            let (file, from, to) = self.last.of(stream);
+            let in_last = hit.is_some_and(|(of, at)| of == file && *from <= at && at < *to);
+            match lost {
+                0 => {}
+                1 if !self.clean && in_last => {}
+                lost => return Err(format!("{stream:?} is silently shorter by {lost}")),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How many frames that changed something are missing; an error if what is there is not history.
+fn shorter<T: PartialEq>(history: &[(u64, T)], end: u64, found: &T) -> Result<usize, String> {
+    let at = history.iter().position(|(sequence, _)| *sequence == end);
+    let at = at.ok_or_else(|| format!("frame {end} was never written"))?;
+    if history[at].1 != *found {
+        return Err(format!("wrong content behind frame {end}"));
+    }
+    Ok(history[at..].windows(2).filter(|pair| pair[0].1 != pair[1].1).count())
+}
+
+/// One slot of 64 KiB per stream with a few frames.
+fn small_log(clean: bool) -> Written {
+    let settings = Settings {
+        largest_record: 8 << 10,
+        witness_after: tiny().witness_after,
+        ..Settings::small()
+    };
+    let mut scribe = Scribe::new(settings);
+    for round in 1..4 {
+        scribe.publish(40);
+        scribe.publish(150);
+        scribe.save();
+        scribe.change(round, 60);
+    }
+    scribe.publish(20);
+    scribe.stop(clean)
+}
+
+/// Small slots, with a seal in each stream.
+fn sealed_log(clean: bool) -> Written {
+    let mut scribe = Scribe::new(tiny());
+    for round in 1..4 {
+        scribe.publish(5_000);
+        scribe.change(round, 5_000);
+    }
+    scribe.save();
+    let found = read(&scribe.sim, Rules::default()).unwrap().unwrap();
+    assert!(found.entries_end.slot.generation > 1 && found.state_end.slot.generation > 1);
+    scribe.stop(clean)
+}
+
+/// Which bits to flip: all of every byte that holds something, one of each 8 bytes of zeros.
+fn bits(content: &[u8], stride: usize) -> Vec<usize> {
+    let zeros = |at: usize| at.is_multiple_of(8);
+    let used = |at: &usize| {
+        content[*at] != 0 || content[at.saturating_sub(8)..*at].iter().any(|b| *b != 0)
+    };
+    let mut bits = Vec::new();
+    for at in 0..content.len() {
+        if used(&at) {
+            bits.extend((at * 8..at * 8 + 8).step_by(stride));
+        } else if zeros(at) {
+            bits.push(at * 8 + at / 8 % 8);
+        }
+    }
+    bits
+}
+
+/// Flips bits one by one; answers how many starts were judged and what was wrong.
+fn flip_all(written: &Written, rules: Rules, stride: usize) -> (usize, Vec<String>) {
+    let sim = written.sim.copy();
+    let (mut judged, mut wrong) = (0, Vec::new());
+    for name in sim.names() {
+        for bit in bits(&sim.content(&name), stride) {
+            sim.flip(&name, bit);
+            let verdict = written.judge(read(&sim, rules), Some((&name, bit / 8)));
+            sim.flip(&name, bit);
+            judged += 1;
+            if let Err(what) = verdict {
+                wrong.push(format!("{name} bit {bit}: {what}"));
+            }
+        }
+    }
+    (judged, wrong)
+}
+
+fn no_flip_is_unnoticed(written: &Written) {
+    let (judged, wrong) = flip_all(written, Rules::default(), 1);
+    assert!(judged > 30_000, "{judged}");
+    assert!(wrong.is_empty(), "{} of {judged}: {:?}", wrong.len(), &wrong[..wrong.len().min(5)]);
+}
+
+#[test]
+fn no_bit_flip_is_unnoticed_after_a_clean_stop() {
+    no_flip_is_unnoticed(&small_log(true));
+}
+
+#[test]
+fn no_bit_flip_is_unnoticed_after_an_unclean_stop() {
+    no_flip_is_unnoticed(&small_log(false));
+}
+
+#[test]
+fn no_bit_flip_is_unnoticed_in_sealed_slots() {
+    for clean in [true, false] {
+        let written = sealed_log(clean);
+        let (judged, wrong) = flip_all(&written, Rules::default(), 5);
+        assert!(judged > 10_000 && wrong.is_empty(), "{:?}", &wrong[..wrong.len().min(5)]);
+    }
+}
+
+#[test]
+fn no_truncation_or_deletion_is_unnoticed() {
+    for written in [small_log(true), small_log(false), sealed_log(true), sealed_log(false)] {
+        for name in written.sim.names() {
+            let content = written.sim.content(&name);
+            let sim = written.sim.copy();
+            let lens = (0..content.len()).rev();
+            // Each length is refused by its length alone; behind what is used one in 64 will do.
+            let used = content.iter().rposition(|byte| *byte != 0).unwrap_or(0) + 16;
+            for len in lens.filter(|len| *len < used && len % 3 == 0 || len % 64 == 1) {
+                sim.put(&name, Some(content[..len].to_vec()));
+                let verdict = written.judge(read(&sim, Rules::default()), None);
+                assert_eq!(verdict, Ok(()), "{name} cut to {len}");
+            }
+            sim.put(&name, None);
+            assert_eq!(written.judge(read(&sim, Rules::default()), None), Ok(()), "{name} gone");
+        }
+    }
+}
+
+#[test]
+fn what_a_flip_leaves_is_repaired_for_good() {
+    for clean in [true, false] {
+        let written = small_log(clean);
+        for name in written.sim.names() {
+            for bit in bits(&written.sim.content(&name), 8).into_iter().step_by(31) {
+                let sim = written.sim.copy();
+                sim.flip(&name, bit);
+                let settings = Settings::small();
+                let Ok(store) = recover(Arc::clone(&sim) as _, settings, Time(0)) else {
+                    continue;
+                };
+                drop(store);
+                sim.power_cut();
+                let hit = Some((name.as_str(), bit / 8));
+                assert_eq!(written.judge(read(&sim, Rules::default()), hit), Ok(()));
+            }
+        }
+    }
+}
+
+#[test]
+fn the_flips_catch_a_recovery_that_takes_every_damage_for_a_torn_tail() {
+    for clean in [true, false] {
+        let (judged, wrong) = flip_all(&small_log(clean), Rules { lenient: true }, 8);
+        assert!(wrong.len() > 500, "{} of {judged}", wrong.len());
+        assert!(wrong.iter().any(|what| what.contains("silently shorter")), "{:?}", wrong.first());
+    }
+}
+
+/// The frames of a slot, as (begin, end), by walking their lengths.
+pub(super) fn frames(content: &[u8]) -> Vec<(usize, usize)> {
+    let (mut at, mut found) = (4_096, Vec::new());
+    while let Some(len) = u32_at(content, at + 4)
+        && content[at..at + 4] != [0; 4]
+    {
+        let end = at + 48 + usize::try_from(len).unwrap();
+        found.push((at, end));
+        at = end;
+    }
+    found
+}

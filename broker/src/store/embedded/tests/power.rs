@@ -1,0 +1,369 @@
+//! Power cuts, kills and failed fsyncs at any call, also in recovery: what was answered is there,
+//! nothing is invented, a frame is there whole or not at all, and no legal crash refuses a start.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+use super::sim::{Rng, Sim};
+use super::{by, entry};
+use crate::domain::{Entry, Head, Offset, Progress, SubscriptionId, Time, TopicId};
+use crate::store::embedded::committer::Turn;
+use crate::store::embedded::layout::{Pair, Stream};
+use crate::store::embedded::queue::{Done, Op, Phase, Waiting};
+use crate::store::embedded::{OpenError, Recovered, Settings, read, record, recover};
+use crate::store::{Answer, Change, ChangeSet, Outcome, Scope, ScopeState};
+
+/// Slots of four pages, so that there are many switches.
+pub(super) fn tiny() -> Settings {
+    Settings {
+        first_slot: 16 << 10,
+        max_slot: 16 << 10,
+        largest_record: 6 << 10,
+        frame_bytes: 4 << 10,
+        cache_bytes: 0,
+        witness_after: Duration::ZERO,
+        retry_after: Duration::ZERO,
+        ..Settings::default()
+    }
+}
+
+/// A topic life: `None` = closed.
+type Life = Option<(Head, Vec<Arc<Entry>>)>;
+
+/// What the store must be, by the simplest means.
+#[derive(Debug, Clone, Default, PartialEq)]
+struct Model {
+    topics: BTreeMap<TopicId, Life>,
+    progress: BTreeMap<SubscriptionId, Progress>,
+    scopes: BTreeMap<Scope, ScopeState>,
+}
+
+impl Model {
+    fn apply(&mut self, op: &Op) {
+        match op {
+            Op::Create(topic) => {
+                self.topics.entry(*topic).or_insert(Some(Default::default()));
+            }
+            Op::Close(topic) => {
+                if let Some(life) = self.topics.get_mut(topic) {
+                    *life = None;
+                }
+            }
+            Op::Trim(topic, to) => {
+                if let Some(Some((head, entries))) = self.topics.get_mut(topic) {
+                    head.start = head.start.max((*to).min(head.next));
+                    entries.retain(|entry| entry.end() > head.start);
+                }
+            }
+            Op::Commit(topic, entry) => {
+                if let Some(Some((head, entries))) = self.topics.get_mut(topic)
+                    && entry.base == head.next
+                {
+                    *head = head.after(entry);
+                    entries.push(Arc::clone(entry));
+                }
+            }
+            Op::Save(subscription, progress) => {
+                let version = self.progress.get(subscription).map_or(0, |found| found.version);
+                if progress.version == version + 1 {
+                    self.progress.insert(*subscription, (**progress).clone());
+                }
+            }
+            Op::Delete(subscription) => {
+                self.progress.remove(subscription);
+            }
+            Op::Scope(scope, set) => {
+                let found = self.scopes.entry(*scope).or_default();
+                if set.version == found.version + 1 {
+                    found.version = set.version;
+                    for change in &set.changes {
+                        let (Change::Put(key, _) | Change::Delete(key)) = change;
+                        found.objects.retain(|(other, _)| other != key);
+                        if let Change::Put(key, value) = change {
+                            found.objects.push((key.clone(), value.clone()));
+                        }
+                    }
+                    found.objects.sort();
+                }
+            }
+        }
+    }
+
+    /// What a store that was just read back is.
+    fn of(store: &Recovered, stream: Stream) -> Self {
+        let mut model = Self::default();
+        let shared = &store.shared;
+        if stream == Stream::Entries {
+            let topics = shared.topics.read().unwrap();
+            model.topics.extend(topics.closed.iter().map(|topic| (*topic, None)));
+            for (topic, found) in &topics.open {
+                let entries = found.entries.iter();
+                let entries = entries.map(|place| read::entry(shared, *topic, place).unwrap());
+                model.topics.insert(*topic, Some((found.head.clone(), entries.collect())));
+            }
+        } else {
+            let state = shared.state.read().unwrap();
+            model.progress.extend(state.progress.iter().map(|(id, found)| (*id, found.clone())));
+            model.scopes.extend(state.scopes.iter().map(|(scope, found)| (*scope, found.state())));
+        }
+        model
+    }
+}
+
+struct World {
+    sim: Arc<Sim>,
+    rng: Rng,
+    /// What was answered.
+    sure: Pair<Model>,
+    /// What the frame in flight at the crash would make of it.
+    perhaps: Pair<Model>,
+    tag: u64,
+    counts: Counts,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    recoveries: u64,
+    cut_recoveries: u64,
+    applied: u64,
+    unknown: u64,
+    switches: u64,
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let mut rng = Rng(seed);
+        let sim = Sim::new(rng.next());
+        let (sure, perhaps) = <(Pair<Model>, Pair<Model>)>::default();
+        Self { sim, rng, sure, perhaps, tag: 0, counts: Counts::default() }
+    }
+
+    /// Starts the store; the start itself is cut now and then.
+    fn start(&mut self) -> Recovered {
+        for tries in 0.. {
+            if tries < 4 {
+                let mut state = self.sim.state();
+                state.fuse = self.rng.percent(35).then(|| self.rng.below(24) as u64);
+                state.fail_sync = self.rng.percent(10).then(|| self.rng.below(6) as u64);
+            }
+            self.counts.recoveries += 1;
+            let recovered = recover(Arc::clone(&self.sim) as _, tiny(), Time::from_secs(tries));
+            match recovered {
+                Ok(store) => {
+                    let mut state = self.sim.state();
+                    (state.fuse, state.fail_sync) = (None, None);
+                    return store;
+                }
+                Err(OpenError::Io(..) | OpenError::Stopped(_)) => {
+                    assert_eq!(self.sim.state().syncs_after_failure, 0);
+                    self.counts.cut_recoveries += 1;
+                    self.crash(50);
+                }
+                Err(refused) => panic!("a legal crash refuses: {refused}"),
+            }
+        }
+        unreachable!()
+    }
+
+    fn crash(&mut self, power: usize) {
+        if self.rng.percent(power) { self.sim.power_cut() } else { self.sim.kill() }
+    }
+
+    fn check(&mut self, store: &Recovered) {
+        for stream in Stream::ALL {
+            let found = Model::of(store, stream);
+            if found == *self.perhaps.of(stream) {
+                *self.sure.of_mut(stream) = found;
+            } else {
+                assert_eq!(found, *self.sure.of(stream), "{stream:?}");
+                *self.perhaps.of_mut(stream) = found;
+            }
+        }
+    }
+
+    /// Something to do that makes sense behind what is queued.
+    fn op(&mut self, queued: &Pair<Model>) -> Op {
+        self.tag += 1;
+        let tag = self.tag;
+        let id = |n: usize| uuid::Uuid::from_u128(n as u128 + 1);
+        let lives = queued.entries.topics.len();
+        let topic = TopicId(id(lives.saturating_sub(1 + self.rng.below(3))));
+        let subscription = SubscriptionId(id(self.rng.below(4)));
+        match self.rng.below(100) {
+            0..60 => match queued.entries.topics.get(&topic) {
+                Some(Some((head, _))) => {
+                    let size = if self.rng.percent(10) { 4_000 } else { self.rng.below(300) };
+                    let count = 1 + self.rng.below(3);
+                    Op::Commit(topic, entry(head, tag, count, size / count))
+                }
+                _ => Op::Create(TopicId(id(lives))),
+            },
+            60..63 => Op::Create(TopicId(id(lives))),
+            63..65 => Op::Close(topic),
+            65..70 => {
+                let next = match queued.entries.topics.get(&topic) {
+                    Some(Some((head, _))) => head.next.0,
+                    _ => 0,
+                };
+                Op::Trim(topic, Offset(self.rng.below(usize::try_from(next).unwrap() + 1) as u64))
+            }
+            70..73 => Op::Delete(subscription),
+            73..92 => {
+                let stored = queued.state.progress.get(&subscription);
+                let mut progress = stored
+                    .cloned()
+                    .unwrap_or_else(|| Progress::fresh(TopicId(id(1_000)), Offset(0)));
+                progress.version += 1;
+                progress.position = Offset(tag);
+                Op::Save(subscription, Box::new(progress))
+            }
+            _ => {
+                let version = queued.state.scopes.get(&Scope::Service).map_or(0, |s| s.version);
+                let key = format!("k{}", self.rng.below(5));
+                let change = if self.rng.percent(70) {
+                    Change::Put(key, Bytes::from(vec![7; self.rng.below(800)]))
+                } else {
+                    Change::Delete(key)
+                };
+                let set = ChangeSet { version: version + 1, changes: vec![change], by: by() };
+                Op::Scope(Scope::Service, set)
+            }
+        }
+    }
+
+    /// Lets the store work until it stops, and settles what was answered.
+    fn work(&mut self, store: &mut Recovered) {
+        let mut queued = self.sure.clone();
+        let mut asked: Vec<(Op, oneshot::Receiver<Answer<Done>>)> = Vec::new();
+        let close = self.rng.percent(30);
+        if self.rng.percent(60) {
+            self.sim.state().fuse = Some(self.rng.below(120) as u64);
+        } else if self.rng.percent(50) {
+            self.sim.state().fail_sync = Some(self.rng.below(50) as u64);
+        }
+        for _ in 0..30 + self.rng.below(150) {
+            match self.rng.below(10) {
+                0..4 => {
+                    let op = self.op(&queued);
+                    queued.of_mut(op.stream()).apply(&op);
+                    let (waiting, receiver) = waiting(&op);
+                    if store.shared.submit(waiting).is_err() {
+                        break;
+                    }
+                    asked.push((op, receiver));
+                }
+                4..7 => drop(store.entries.turn(Instant::now())),
+                7..9 => drop(store.state.turn(Instant::now())),
+                _ => drop(store.preparer.turn(Instant::now())),
+            }
+            if store.shared.board().phase != Phase::Open {
+                break;
+            }
+        }
+        if close {
+            store.shared.enter(Phase::Closing);
+            let mut ended = [false; 2];
+            while ended != [true; 2] {
+                for (done, stream) in ended.iter_mut().zip(Stream::ALL) {
+                    let committer = match stream {
+                        Stream::Entries => &mut store.entries,
+                        Stream::State => &mut store.state,
+                    };
+                    *done = *done || committer.turn(Instant::now()) == Turn::Ended;
+                }
+            }
+        }
+        self.settle(asked);
+    }
+
+    fn settle(&mut self, asked: Vec<(Op, oneshot::Receiver<Answer<Done>>)>) {
+        self.perhaps = self.sure.clone();
+        for (op, mut receiver) in asked {
+            let stream = op.stream();
+            match receiver.try_recv() {
+                Ok(Ok(Outcome::Applied(_))) => {
+                    self.counts.applied += 1;
+                    self.sure.of_mut(stream).apply(&op);
+                    self.perhaps.of_mut(stream).apply(&op);
+                }
+                Ok(Ok(Outcome::Unknown)) => {
+                    self.counts.unknown += 1;
+                    self.perhaps.of_mut(stream).apply(&op);
+                }
+                Ok(Ok(Outcome::Conflict | Outcome::Closed) | Err(_)) | Err(_) => {}
+            }
+        }
+    }
+
+    fn run(&mut self) {
+        for _ in 0..2 + self.rng.below(5) {
+            let mut store = self.start();
+            self.check(&store);
+            self.work(&mut store);
+            self.counts.switches += store.shared.topics.read().map_or(0, |topics| {
+                let places = topics.open.values().flat_map(|topic| topic.entries.back());
+                places.map(|place| u64::from(place.slot)).max().unwrap_or(0)
+            });
+            assert_eq!(self.sim.state().syncs_after_failure, 0, "fsync after a failed one");
+            drop(store);
+            self.crash(60);
+        }
+    }
+}
+
+/// What the store's front does with a mutation.
+pub(super) fn waiting(op: &Op) -> (Waiting, oneshot::Receiver<Answer<Done>>) {
+    let mut record = Vec::new();
+    let op = match op {
+        Op::Create(topic) => Op::Create(*topic),
+        Op::Close(topic) => Op::Close(*topic),
+        Op::Trim(topic, to) => Op::Trim(*topic, *to),
+        Op::Delete(subscription) => Op::Delete(*subscription),
+        Op::Commit(topic, entry) => {
+            record::put_entry(&mut record, *topic, entry);
+            Op::Commit(*topic, Arc::clone(entry))
+        }
+        Op::Scope(scope, set) => {
+            record::put_scope(&mut record, *scope, set);
+            Op::Scope(*scope, set.clone())
+        }
+        Op::Save(subscription, progress) => {
+            record::put_save(&mut record, *subscription, progress);
+            Op::Save(*subscription, progress.clone())
+        }
+    };
+    let bound = record.len().max(record::SMALL) as u64;
+    let (reply, receiver) = oneshot::channel();
+    (Waiting { op, record, bound, reply }, receiver)
+}
+
+#[test]
+fn no_crash_loses_or_invents_anything_or_refuses_the_next_start() {
+    let mut total = Counts::default();
+    for seed in 0..SCHEDULES {
+        let mut world = World::new(seed);
+        let run = std::panic::AssertUnwindSafe(|| world.run());
+        if let Err(panic) = std::panic::catch_unwind(run) {
+            let what = panic.downcast_ref::<String>().map(String::as_str);
+            panic!("seed {seed}: {}", what.unwrap_or("panicked"));
+        }
+        let counts = world.counts;
+        total.recoveries += counts.recoveries;
+        total.cut_recoveries += counts.cut_recoveries;
+        total.applied += counts.applied;
+        total.unknown += counts.unknown;
+        total.switches += counts.switches;
+    }
+    // The test is worth something only if all of that really happened.
+    assert!(total.recoveries > 5 * SCHEDULES, "{total:?}");
+    assert!(total.cut_recoveries > SCHEDULES / 2, "{total:?}");
+    assert!(total.applied > 20 * SCHEDULES, "{total:?}");
+    assert!(total.unknown > SCHEDULES / 4, "{total:?}");
+    assert!(total.switches > SCHEDULES / 4, "{total:?}");
+}
+
+const SCHEDULES: u64 = 2_000;

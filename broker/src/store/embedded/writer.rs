@@ -1,0 +1,108 @@
+//! Appends frames to one stream: whole pages from the tail page on, one fsync each, seals between
+//! slots (`log.md` 2, commit and switch).
+
+use std::io;
+use std::sync::Arc;
+
+use super::disk::Disk;
+use super::frame::{self, Kind, Making, Point};
+use super::layout::{FRAME_HEADER, Life, PAGE, SEAL, Slot, Stream, index, page_down};
+
+/// The end of one stream. After an error it must not be used again.
+pub(super) struct Writer {
+    disk: Arc<dyn Disk>,
+    stream: Stream,
+    store: u64,
+    slot: Slot,
+    /// Where the next frame begins.
+    at: u64,
+    /// The last durable frame.
+    end: Point,
+    /// Content of the tail page before `at`.
+    page: Vec<u8>,
+    buffer: Vec<u8>,
+}
+
+impl Writer {
+    /// A writer that goes on at `at` in `slot`, behind the frame `end`; `page` is what the page
+    /// of `at` holds before it.
+    pub(super) fn new(
+        disk: Arc<dyn Disk>,
+        (stream, store): (Stream, u64),
+        slot: Slot,
+        at: u64,
+        end: Point,
+        page: Vec<u8>,
+    ) -> Self {
+        Self { disk, stream, store, slot, at, end, page, buffer: Vec::new() }
+    }
+
+    /// The last durable frame.
+    pub(super) const fn end(&self) -> Point {
+        self.end
+    }
+
+    /// The slot being written.
+    pub(super) const fn slot(&self) -> &Slot {
+        &self.slot
+    }
+
+    /// How large a payload may be, padded, so that a seal still fits behind it; `None` when not
+    /// even an empty frame has room.
+    pub(super) fn room(&self) -> Option<u64> {
+        self.slot.len().checked_sub(self.at + SEAL + FRAME_HEADER)
+    }
+
+    /// Whether more than half of the slot is used.
+    pub(super) fn half_full(&self) -> bool {
+        self.at > self.slot.len() / 2
+    }
+
+    /// Writes a frame and makes it durable; answers where its payload begins in the slot. The
+    /// payload must not exceed [`Self::room`].
+    pub(super) fn append(&mut self, kind: Kind, payload: &[u8], witness: Point) -> io::Result<u64> {
+        let start = page_down(self.at);
+        let making = Making {
+            life: self.slot.life,
+            sequence: self.end.sequence + 1,
+            witness,
+            previous: self.end.crc,
+            kind,
+        };
+        self.buffer.clear();
+        self.buffer.extend_from_slice(&self.page);
+        let crc = frame::build(&mut self.buffer, &making, payload);
+        let end = start + self.buffer.len() as u64;
+        let tail = self.buffer.get(index(page_down(self.buffer.len() as u64))..);
+        self.page = tail.unwrap_or_default().to_vec();
+        self.buffer.resize(self.buffer.len().next_multiple_of(index(PAGE)), 0);
+
+        let file = self.stream.file(self.slot.number);
+        self.disk.write(&file, start, &self.buffer)?;
+        self.disk.sync(&file)?;
+        let payload_at = self.at + FRAME_HEADER;
+        self.at = end;
+        self.end = Point { sequence: making.sequence, crc };
+        // A large commit must not keep its memory for ever.
+        self.buffer.shrink_to(1 << 20);
+        Ok(payload_at)
+    }
+
+    /// Seals the slot and opens the ready slot `number`: seal, fsync, header, fsync; never the
+    /// header first.
+    pub(super) fn switch(&mut self, number: u32, pages: u32, witness: Point) -> io::Result<()> {
+        let generation = self.slot.generation + 1;
+        let mut next =
+            Slot { number, pages, life: Life::draw(), generation, first: 0, previous: 0 };
+        self.append(Kind::Seal, &next.seal(), witness)?;
+        next.first = self.end.sequence + 1;
+        next.previous = self.end.crc;
+        let file = self.stream.file(number);
+        self.disk.write(&file, 0, &next.header(self.stream, self.store))?;
+        self.disk.sync(&file)?;
+        self.slot = next;
+        self.at = PAGE;
+        self.page.clear();
+        Ok(())
+    }
+}
