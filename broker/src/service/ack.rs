@@ -1,0 +1,192 @@
+//! Acknowledging, seeking, and saying where a subscription is (`ams-contract.md` 9.5, 9.7, 10.4).
+
+use std::sync::Arc;
+
+use super::deliver::{Place, Target};
+use super::{Broker, Caller, Error, Offsets};
+use crate::domain::{AckVerdict, Entry, Offset, Progress, SubscriptionName, Time, TopicId};
+use crate::store::{Limits, StoreError};
+
+/// How much is read at once to count the bytes of acknowledged messages.
+const PIECE: Limits = Limits { messages: 1_000, bytes: 8 << 20 };
+
+/// Somebody who may acknowledge in one subscription.
+pub struct Acker(Target);
+
+impl Acker {
+    /// Acknowledges everything up to and including `highest` of the given offsets.
+    pub async fn acknowledge(self, highest: Offset) -> Result<(), Error> {
+        let Self(target) = self;
+        let broker = target.broker.clone();
+        broker.run(async move { target.acknowledge(highest).await }).await
+    }
+}
+
+impl Broker {
+    /// Existence, before the door judges the ack ids (`ams-contract.md` 9.5).
+    pub fn acker(&self, caller: &Caller, name: &SubscriptionName) -> Result<Acker, Error> {
+        Ok(Acker(self.target(caller.project()?, name)?.0))
+    }
+
+    /// Its place. Like AMS, one that fell behind the start is moved there (and that is saved). Of
+    /// a deleted topic nothing is kept: what is unacknowledged begins at the position.
+    pub async fn offsets(
+        &self,
+        caller: &Caller,
+        name: &SubscriptionName,
+    ) -> Result<Offsets, Error> {
+        let (target, _) = self.target(caller.project()?, name)?;
+        self.run(async move { target.offsets().await }).await
+    }
+
+    /// Moves the position; `OffsetOutOfBounds` outside min..=max.
+    pub async fn seek(
+        &self,
+        caller: &Caller,
+        name: &SubscriptionName,
+        to: Offset,
+    ) -> Result<(), Error> {
+        let (target, _) = self.target(caller.project()?, name)?;
+        self.run(async move { target.seek(to).await }).await
+    }
+
+    /// The first offset at or after `time`; `TimeOutOfBounds` past the last message.
+    pub async fn offset_at(
+        &self,
+        caller: &Caller,
+        name: &SubscriptionName,
+        time: Time,
+    ) -> Result<Offset, Error> {
+        let project = caller.project()?;
+        let record = self.subscription_record(project, name)?;
+        let topic = self.topic_record(project, &record.topic);
+        let topic = topic.map_err(|_| Error::TimeOutOfBounds)?;
+        self.0.store.find_time(topic.id, time).await?.ok_or(Error::TimeOutOfBounds)
+    }
+}
+
+impl Target {
+    async fn acknowledge(&self, highest: Offset) -> Result<(), Error> {
+        let mut gate = self.state.gate().await;
+        let mut retry = self.broker.retry();
+        loop {
+            self.settle(&mut gate).await?;
+            let Place { record, facts, .. } = self.place_now().await?;
+            let mut progress = facts.progress;
+            let now = self.now();
+            let verdict = progress.judge_ack(highest, record.ack_deadline_seconds, now);
+            let answer = match verdict {
+                AckVerdict::Moves(..) => Ok(()),
+                AckVerdict::Repeats => return Ok(()),
+                AckVerdict::TooLate => Err(Error::AckTimeout),
+                AckVerdict::NothingPending => Err(Error::NoAckPending),
+                AckVerdict::NotInWindow => Err(Error::WrongAck),
+            };
+            let ams_bytes = match verdict {
+                AckVerdict::Moves(from, to) => self.ams_bytes(&progress, from, to).await?,
+                _ => 0,
+            };
+            progress.settle(verdict, ams_bytes, now);
+            if self.save(&mut gate, progress, &mut retry).await? {
+                return answer;
+            }
+        }
+    }
+
+    /// Bytes, as AMS counts, of the messages that an acknowledgement passes. Those of a topic that
+    /// was deleted meanwhile are known only for a whole window.
+    async fn ams_bytes(
+        &self,
+        progress: &Progress,
+        from: Offset,
+        to: Offset,
+    ) -> Result<u64, StoreError> {
+        if let Some(window) = progress.window
+            && (window.start, window.end) == (from, to)
+        {
+            return Ok(window.ams_bytes);
+        }
+        let (mut at, mut sum) = (from, 0);
+        while at < to {
+            let limits = Limits { messages: PIECE.messages.min(to.since(at)), ..PIECE };
+            let entries = self.scan(progress.topic, at, limits).await?;
+            let Some(end) = entries.last().map(|entry| entry.end()) else { break };
+            sum += ams_bytes_of(&entries, at, to)?;
+            at = end;
+        }
+        Ok(sum)
+    }
+
+    async fn scan(
+        &self,
+        topic: TopicId,
+        from: Offset,
+        limits: Limits,
+    ) -> Result<Vec<Arc<Entry>>, StoreError> {
+        self.broker.0.store.scan(topic, from, limits).await
+    }
+
+    async fn offsets(&self) -> Result<Offsets, Error> {
+        let mut gate = self.state.gate().await;
+        let mut retry = self.broker.retry();
+        loop {
+            self.settle(&mut gate).await?;
+            let place = self.place_now().await?;
+            let (min, max) = bounds(&place);
+            let progress = place.facts.progress;
+            let offsets = Offsets { max, min, current: progress.position };
+            let stands = self
+                .state
+                .durable()
+                .map_or((place.record.topic_id, place.record.start), |durable| {
+                    (durable.topic, durable.position)
+                });
+            if stands == (progress.topic, progress.position)
+                || self.save(&mut gate, progress, &mut retry).await?
+            {
+                return Ok(offsets);
+            }
+        }
+    }
+
+    async fn seek(&self, to: Offset) -> Result<(), Error> {
+        let mut gate = self.state.gate().await;
+        let mut retry = self.broker.retry();
+        loop {
+            self.settle(&mut gate).await?;
+            let place = self.place_now().await?;
+            let (min, max) = bounds(&place);
+            if !(min..=max).contains(&to) {
+                return Err(Error::OffsetOutOfBounds);
+            }
+            let mut progress = place.facts.progress;
+            progress.seek(to, self.now());
+            if self.save(&mut gate, progress, &mut retry).await? {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Oldest and next offset that the position may be moved to.
+fn bounds(place: &Place) -> (Offset, Offset) {
+    let position = place.facts.progress.position;
+    let min = if place.topic.is_some() { place.head.start } else { position };
+    (min, place.head.next)
+}
+
+fn ams_bytes_of(entries: &[Arc<Entry>], from: Offset, to: Offset) -> Result<u64, StoreError> {
+    let mut sum = 0;
+    for entry in entries {
+        if from <= entry.base && entry.end() <= to {
+            sum += entry.batch.ams_bytes();
+            continue;
+        }
+        for (message, at) in entry.batch.messages().zip(entry.base.0..) {
+            if (from.0..to.0).contains(&at) {
+                sum += message?.data.text_len();
+            }
+        }
+    }
+    Ok(sum)
+}

@@ -1,0 +1,292 @@
+//! Who and what there is, in memory: names, lists and uniqueness above the store's scopes.
+//!
+//! One [`Cell`] per scope. Readers look at memory, for a moment and never across an await, and
+//! never hold two cells at once (a waiting writer between them would be a deadlock).
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+
+use crate::domain::records::{
+    ProjectRecord, Record, SubscriptionRecord, TopicRecord, TrashRecord, UserRecord,
+};
+use crate::domain::{
+    Malformed, ProjectId, ProjectName, SubscriptionName, TopicName, UserId, UserName,
+};
+use crate::store::{Change, ChangeSet, Scope, ScopeState};
+
+/// A change of one key: the record put there, or `None` where it is removed.
+pub(super) type Write = (String, Option<Record>);
+
+/// What a scope's records are looked up in.
+pub(super) trait Index: Default + Send + Sync + 'static {
+    /// Creates or replaces what is under `key`; `Malformed` for a record that has no place here.
+    fn put(&mut self, key: String, record: Record) -> Result<(), Malformed>;
+    /// Removes what is under `key`.
+    fn remove(&mut self, key: &str);
+}
+
+/// A scope at one version.
+#[derive(Debug, Default)]
+pub(super) struct Versioned<I> {
+    pub(super) version: u64,
+    pub(super) index: I,
+}
+
+impl<I> Versioned<I> {
+    /// The place in creation order of an object that the next commit makes.
+    pub(super) const fn next_order(&self) -> u64 {
+        self.version.saturating_add(1).saturating_mul(1_000)
+    }
+}
+
+/// One scope: what memory knows of it, and the queue of those who want to change it.
+pub(super) struct Cell<I> {
+    pub(super) scope: Scope,
+    pub(super) queue: tokio::sync::Mutex<()>,
+    /// Its project was deleted: nothing may be made here any more.
+    gone: AtomicBool,
+    state: RwLock<Versioned<I>>,
+}
+
+impl<I: Index> Cell<I> {
+    pub(super) fn new(scope: Scope) -> Self {
+        Self {
+            scope,
+            queue: tokio::sync::Mutex::default(),
+            gone: AtomicBool::new(false),
+            state: RwLock::default(),
+        }
+    }
+
+    pub(super) fn load(scope: Scope, stored: ScopeState) -> Result<Self, Malformed> {
+        let cell = Self::new(scope);
+        cell.replace(stored)?;
+        Ok(cell)
+    }
+
+    pub(super) fn read(&self) -> RwLockReadGuard<'_, Versioned<I>> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::Acquire)
+    }
+
+    pub(super) fn set_gone(&self) {
+        self.gone.store(true, Ordering::Release);
+    }
+
+    /// Takes over what a commit of ours wrote.
+    pub(super) fn apply(&self, version: u64, writes: Vec<Write>) -> Result<(), Malformed> {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        for (key, record) in writes {
+            match record {
+                Some(record) => state.index.put(key, record)?,
+                None => state.index.remove(&key),
+            }
+        }
+        state.version = version;
+        Ok(())
+    }
+
+    /// Takes over commits of others, in order.
+    pub(super) fn catch_up(&self, sets: Vec<ChangeSet>) -> Result<(), Malformed> {
+        for set in sets {
+            let writes = set.changes.into_iter().map(|change| match change {
+                Change::Put(key, value) => Ok((key, Some(Record::decode(&value)?))),
+                Change::Delete(key) => Ok((key, None)),
+            });
+            self.apply(set.version, writes.collect::<Result<_, Malformed>>()?)?;
+        }
+        Ok(())
+    }
+
+    /// Takes over the whole scope.
+    pub(super) fn replace(&self, stored: ScopeState) -> Result<(), Malformed> {
+        let mut index = I::default();
+        for (key, value) in stored.objects {
+            index.put(key, Record::decode(&value)?)?;
+        }
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        *state = Versioned { version: stored.version, index };
+        Ok(())
+    }
+}
+
+/// The key of a project's record.
+pub(super) fn project_key(id: ProjectId) -> String {
+    format!("project/{id}")
+}
+
+/// The key of a user's record.
+pub(super) fn user_key(id: UserId) -> String {
+    format!("user/{id}")
+}
+
+/// The key of a topic's record.
+pub(super) fn topic_key(name: &TopicName) -> String {
+    format!("topic/{name}")
+}
+
+/// The key of a subscription's record.
+pub(super) fn subscription_key(name: &SubscriptionName) -> String {
+    format!("sub/{name}")
+}
+
+/// The key of what is left of something deleted.
+pub(super) fn trash_key(id: uuid::Uuid) -> String {
+    format!("trash/{id}")
+}
+
+/// Projects and users.
+#[derive(Debug, Default)]
+pub(super) struct ServiceIndex {
+    pub(super) projects: HashMap<ProjectId, Arc<ProjectRecord>>,
+    pub(super) projects_in_order: BTreeMap<u64, ProjectId>,
+    pub(super) project_names: HashMap<ProjectName, ProjectId>,
+    pub(super) users: HashMap<UserId, Arc<UserRecord>>,
+    pub(super) user_names: HashMap<UserName, UserId>,
+    /// By SHA-256, lower-case hex.
+    pub(super) tokens: HashMap<String, UserId>,
+    /// Deleted projects whose scope is still to be cleared.
+    pub(super) trash: BTreeMap<String, Arc<TrashRecord>>,
+}
+
+impl ServiceIndex {
+    pub(super) fn project(&self, name: &ProjectName) -> Option<&Arc<ProjectRecord>> {
+        self.projects.get(self.project_names.get(name)?)
+    }
+
+    pub(super) fn user(&self, name: &UserName) -> Option<&Arc<UserRecord>> {
+        self.users.get(self.user_names.get(name)?)
+    }
+
+    pub(super) fn user_name(&self, id: Option<UserId>) -> Option<UserName> {
+        Some(self.users.get(&id?)?.name.clone())
+    }
+
+    fn remove_project(&mut self, id: ProjectId) {
+        if let Some(old) = self.projects.remove(&id) {
+            self.project_names.remove(&old.name);
+            self.projects_in_order.remove(&old.order);
+        }
+    }
+
+    fn remove_user(&mut self, id: UserId) {
+        if let Some(old) = self.users.remove(&id) {
+            self.user_names.remove(&old.name);
+            self.tokens.remove(&old.token_sha256);
+        }
+    }
+}
+
+impl Index for ServiceIndex {
+    fn put(&mut self, key: String, record: Record) -> Result<(), Malformed> {
+        match record {
+            Record::Project(project) if key == project_key(project.id) => {
+                self.remove_project(project.id);
+                self.project_names.insert(project.name.clone(), project.id);
+                self.projects_in_order.insert(project.order, project.id);
+                self.projects.insert(project.id, Arc::new(project));
+            }
+            Record::User(user) if key == user_key(user.id) => {
+                self.remove_user(user.id);
+                self.user_names.insert(user.name.clone(), user.id);
+                self.tokens.insert(user.token_sha256.clone(), user.id);
+                self.users.insert(user.id, Arc::new(user));
+            }
+            Record::Trash(trash) => {
+                self.trash.insert(key, Arc::new(trash));
+            }
+            _ => return Err(Malformed("record of the service's scope")),
+        }
+        Ok(())
+    }
+
+    fn remove(&mut self, key: &str) {
+        let (kind, id) = key.split_once('/').unwrap_or_default();
+        match (kind, id.parse()) {
+            ("project", Ok(id)) => self.remove_project(ProjectId(id)),
+            ("user", Ok(id)) => self.remove_user(UserId(id)),
+            _ => {
+                self.trash.remove(key);
+            }
+        }
+    }
+}
+
+/// The topics and subscriptions of one project.
+#[derive(Debug, Default)]
+pub(super) struct ProjectIndex {
+    /// Marked ones included: [`ProjectIndex::topic`] leaves them out.
+    pub(super) topics: HashMap<TopicName, Arc<TopicRecord>>,
+    pub(super) topics_in_order: BTreeMap<u64, Arc<TopicRecord>>,
+    pub(super) subscriptions: HashMap<SubscriptionName, Arc<SubscriptionRecord>>,
+    pub(super) subscriptions_in_order: BTreeMap<u64, Arc<SubscriptionRecord>>,
+    pub(super) trash: BTreeMap<String, Arc<TrashRecord>>,
+}
+
+impl ProjectIndex {
+    /// The topic of this name, unless its deletion has begun.
+    pub(super) fn topic(&self, name: &TopicName) -> Option<&Arc<TopicRecord>> {
+        self.topics.get(name).filter(|topic| !topic.marked)
+    }
+
+    /// Topics whose deletion has not begun, in creation order.
+    pub(super) fn live_topics(&self) -> impl DoubleEndedIterator<Item = &Arc<TopicRecord>> {
+        self.topics_in_order.values().filter(|topic| !topic.marked)
+    }
+
+    /// The subscriptions of a topic name, in creation order.
+    pub(super) fn attached(
+        &self,
+        topic: &TopicName,
+    ) -> impl Iterator<Item = &Arc<SubscriptionRecord>> {
+        self.subscriptions_in_order.values().filter(move |record| record.topic == *topic)
+    }
+
+    /// How much of the project's quota is used.
+    pub(super) fn objects(&self) -> usize {
+        self.topics.len().saturating_add(self.subscriptions.len())
+    }
+}
+
+impl Index for ProjectIndex {
+    fn put(&mut self, key: String, record: Record) -> Result<(), Malformed> {
+        match record {
+            Record::Topic(topic) if key == topic_key(&topic.name) => {
+                self.remove(&key);
+                let topic = Arc::new(topic);
+                self.topics_in_order.insert(topic.order, Arc::clone(&topic));
+                self.topics.insert(topic.name.clone(), topic);
+            }
+            Record::Subscription(record) if key == subscription_key(&record.name) => {
+                self.remove(&key);
+                let record = Arc::new(record);
+                self.subscriptions_in_order.insert(record.order, Arc::clone(&record));
+                self.subscriptions.insert(record.name.clone(), record);
+            }
+            Record::Trash(trash) => {
+                self.trash.insert(key, Arc::new(trash));
+            }
+            _ => return Err(Malformed("record of a project's scope")),
+        }
+        Ok(())
+    }
+
+    fn remove(&mut self, key: &str) {
+        let (kind, name) = key.split_once('/').unwrap_or_default();
+        if kind == "topic"
+            && let Some(old) = name.parse().ok().and_then(|name| self.topics.remove(&name))
+        {
+            self.topics_in_order.remove(&old.order);
+        } else if kind == "sub"
+            && let Some(old) = name.parse().ok().and_then(|name| self.subscriptions.remove(&name))
+        {
+            self.subscriptions_in_order.remove(&old.order);
+        } else if kind == "trash" {
+            self.trash.remove(key);
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! Why a verb stopped: facts, named once, translated by each door in one exhaustive table.
+
+use crate::domain::{InvalidName, ProjectName};
+use crate::store::StoreError;
+
+/// A fact. Which client mistake or fault of ours it is follows from it ([`Error::is_fault`]).
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Error {
+    /// A name is not one.
+    #[error(transparent)]
+    Name(#[from] InvalidName),
+    /// No token, an unknown one, or a user without any role here.
+    #[error("unauthorized")]
+    Unauthorized,
+    /// The roles or the ACL say no.
+    #[error("forbidden")]
+    Forbidden,
+    /// The user is not a member of the project it was to be changed in.
+    #[error("user is not a member of the project")]
+    NotAMember,
+    /// No such project.
+    #[error("project not found")]
+    ProjectNotFound,
+    /// No such topic.
+    #[error("topic not found")]
+    TopicNotFound,
+    /// No such subscription.
+    #[error("subscription not found")]
+    SubscriptionNotFound,
+    /// No such user.
+    #[error("user not found")]
+    UserNotFound,
+    /// These names of an ACL are no members of the project, in the order given.
+    #[error("users not found: {0:?}")]
+    UsersNotFound(Vec<String>),
+    /// The subscription's topic was deleted.
+    #[error("the subscription's topic is gone")]
+    TopicGone,
+    /// The project's name is taken.
+    #[error("project exists")]
+    ProjectExists,
+    /// The topic's name is taken.
+    #[error("topic exists")]
+    TopicExists,
+    /// The subscription's name is taken.
+    #[error("subscription exists")]
+    SubscriptionExists,
+    /// The user's name is taken.
+    #[error("user exists")]
+    UserExists,
+    /// The user is in the project already.
+    #[error("user is a member already")]
+    AlreadyAMember,
+    /// A project cannot be renamed to a name in use.
+    #[error("project name is taken")]
+    ProjectNameTaken,
+    /// A membership names an unknown project.
+    #[error("invalid project {0}")]
+    InvalidProject(String),
+    /// A text names no role of the wanted kind.
+    #[error("invalid role {0}")]
+    InvalidRole(String),
+    /// Two memberships name one project.
+    #[error("duplicate project {0}")]
+    DuplicateProject(ProjectName),
+    /// A push configuration was asked for while push is off.
+    #[error("push is disabled")]
+    PushDisabled,
+    /// The window's deadline passed (408).
+    #[error("ack timeout")]
+    AckTimeout,
+    /// Nothing was handed out.
+    #[error("no ack pending")]
+    NoAckPending,
+    /// It was not handed out by the last pull.
+    #[error("wrong ack")]
+    WrongAck,
+    /// An offset outside start..=end.
+    #[error("offset out of bounds")]
+    OffsetOutOfBounds,
+    /// No message at or after the time.
+    #[error("time out of bounds")]
+    TimeOutOfBounds,
+    /// A page token that is none.
+    #[error("invalid page token")]
+    InvalidPageToken,
+    /// The project has as many objects as it may have.
+    #[error("object quota of the project is exhausted")]
+    ObjectQuota,
+    /// The outcome is unknown, the broker drains, or a queue is full: the client should come again.
+    #[error("temporarily unavailable")]
+    Unavailable,
+    /// The store would not.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Error {
+    /// Whether it is our fault, not the client's: such calls count towards `service_fault`.
+    pub const fn is_fault(&self) -> bool {
+        matches!(self, Self::Unavailable | Self::Store(_))
+    }
+}

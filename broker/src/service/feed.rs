@@ -1,0 +1,245 @@
+//! What the reporter reads: counts since the start, facts of durable state, changes of scopes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::catalogue::{Cell, Index};
+use super::deliver::locate;
+use super::{Broker, CallCounts, Deleted, Error, ScopeChange, SubscriptionFacts, TopicFacts, Verb};
+use crate::domain::records::Record;
+use crate::domain::{Malformed, Time, TopicId, TopicName};
+use crate::store::{By, Change, ChangeSet, Limits, Scope, StoreError};
+
+/// Calls by verb and outcome.
+#[derive(Debug, Default)]
+pub(super) struct Calls {
+    publish: Counted,
+    pull: Counted,
+    acknowledge: Counted,
+}
+
+#[derive(Debug, Default)]
+struct Counted {
+    ok: AtomicU64,
+    refused: AtomicU64,
+    fault: AtomicU64,
+}
+
+impl Calls {
+    const fn of(&self, verb: Verb) -> &Counted {
+        match verb {
+            Verb::Publish => &self.publish,
+            Verb::Pull => &self.pull,
+            Verb::Acknowledge => &self.acknowledge,
+        }
+    }
+}
+
+impl Broker {
+    /// Counts a call's outcome: `Ok`, or an error with whether it is our fault
+    /// ([`Error::is_fault`]).
+    pub fn count_call(&self, verb: Verb, outcome: Result<(), bool>) {
+        let counted = self.0.calls.of(verb);
+        let counter = match outcome {
+            Ok(()) => &counted.ok,
+            Err(false) => &counted.refused,
+            Err(true) => &counted.fault,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Calls since the start.
+    pub fn calls(&self, verb: Verb) -> CallCounts {
+        let counted = self.0.calls.of(verb);
+        CallCounts {
+            ok: counted.ok.load(Ordering::Relaxed),
+            refused: counted.refused.load(Ordering::Relaxed),
+            fault: counted.fault.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Visits every topic.
+    pub fn visit_topics(&self, visit: &mut dyn FnMut(TopicFacts)) {
+        for (id, cell) in self.project_cells() {
+            let Ok(project) = self.project_name(id) else { continue };
+            let records: Vec<_> = cell.read().index.live_topics().cloned().collect();
+            for record in records {
+                let Some(state) = self.known_topic(record.id) else { continue };
+                visit(TopicFacts {
+                    id: record.id,
+                    project: project.clone(),
+                    name: record.name.clone(),
+                    created: record.created,
+                    head: state.head(),
+                });
+            }
+        }
+    }
+
+    /// Visits every subscription whose topic exists or existed (facts on its last life then).
+    pub fn visit_subscriptions(&self, now: Time, visit: &mut dyn FnMut(SubscriptionFacts)) {
+        for (id, cell) in self.project_cells() {
+            let Ok(project) = self.project_name(id) else { continue };
+            let records: Vec<_> = {
+                let state = cell.read();
+                let life = |name| state.index.topic(name).map(|topic| topic.id);
+                let records = state.index.subscriptions_in_order.values();
+                records.map(|record| (Arc::clone(record), life(&record.topic))).collect()
+            };
+            for (record, life) in records {
+                let Some(state) = self.known_subscription(record.id) else { continue };
+                let topic = life.and_then(|life| self.known_topic(life));
+                // The progress first: the head read after it is never behind it.
+                let (last_pull, durable) = (state.last_pull(), state.durable());
+                let head = topic.map(|topic| (topic.id(), topic.head()));
+                let current = head.as_ref().map(|(id, head)| (*id, head));
+                let (facts, head) = locate(&record, durable.as_deref(), current, now);
+                visit(SubscriptionFacts {
+                    id: record.id,
+                    project: project.clone(),
+                    name: record.name.clone(),
+                    created: record.created,
+                    topic: facts.progress.topic,
+                    head: head.next,
+                    facts,
+                    last_pull,
+                    pulls: state.pulls(),
+                });
+            }
+        }
+    }
+
+    /// Publish time of the oldest unacknowledged message of `facts`; `None` when nothing waits or it cannot be read.
+    pub async fn front_time(&self, facts: &SubscriptionFacts) -> Option<Time> {
+        if facts.facts.backlog == 0 {
+            return None;
+        }
+        let front = facts.facts.progress.position;
+        let limits = Limits { messages: 1, bytes: 1 };
+        let entries = self.0.store.scan(facts.topic, front, limits).await.ok()?;
+        entries.first().filter(|entry| entry.base <= front).map(|entry| entry.time)
+    }
+
+    /// Reads every topic's durable head again: what was trimmed below this floor is seen then.
+    pub async fn refresh_heads(&self) {
+        let lives: Vec<TopicId> = {
+            let topics = self.0.topics.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+            topics.keys().copied().collect()
+        };
+        for life in lives {
+            if let Some(topic) = self.known_topic(life)
+                && let Ok(Some(head)) = self.0.store.head(life).await
+                && head != topic.head()
+            {
+                topic.advance(head);
+            }
+        }
+    }
+
+    /// The scopes there are: the service's first.
+    pub fn scopes(&self) -> Vec<Scope> {
+        let state = self.0.service.read();
+        let projects = state.index.projects_in_order.values().map(|id| Scope::Project(*id));
+        std::iter::once(Scope::Service).chain(projects).collect()
+    }
+
+    /// A scope's present version; 0 of one that is gone.
+    pub fn scope_version(&self, scope: Scope) -> u64 {
+        match scope {
+            Scope::Service => self.0.service.read().version,
+            Scope::Project(id) => self.project_cell(id).map_or(0, |cell| cell.read().version),
+        }
+    }
+
+    /// What changed in a scope since `from` (`None`, or changes no longer kept: all of it).
+    pub async fn scope_change(
+        &self,
+        scope: Scope,
+        from: Option<u64>,
+    ) -> Result<ScopeChange, Error> {
+        if let Some(from) = from
+            && from <= self.scope_version(scope)
+            && let Some(sets) = self.0.store.changes_since(scope, from).await?
+        {
+            return self.digest(scope, from, sets);
+        }
+        let (to, records) = match scope {
+            Scope::Service => whole(&self.0.service, |index| {
+                let projects = index.projects_in_order.values();
+                let projects = projects.filter_map(|id| index.projects.get(id));
+                let projects = projects.map(|record| Record::Project(record.as_ref().clone()));
+                let users = index.users.values();
+                projects.chain(users.map(|record| Record::User(record.as_ref().clone()))).collect()
+            }),
+            Scope::Project(id) => whole(self.project_cell(id)?.as_ref(), |index| {
+                let topics = index.live_topics();
+                let topics = topics.map(|record| Record::Topic(record.as_ref().clone()));
+                let all = index.subscriptions_in_order.values();
+                let all = all.map(|record| Record::Subscription(record.as_ref().clone()));
+                topics.chain(all).collect()
+            }),
+        };
+        Ok(ScopeChange { from: None, to, records, deleted: Vec::new() })
+    }
+
+    /// The last state of each key that the sets touch; what was thrown away is what is gone.
+    fn digest(&self, scope: Scope, from: u64, sets: Vec<ChangeSet>) -> Result<ScopeChange, Error> {
+        let (mut records, mut deleted, mut to) = (BTreeMap::new(), Vec::new(), from);
+        for ChangeSet { version, changes, by } in sets {
+            to = version;
+            for change in changes {
+                match change {
+                    Change::Delete(key) => {
+                        records.remove(&key);
+                    }
+                    Change::Put(key, value) => match Record::decode(&value).map_err(damaged)? {
+                        Record::Trash(trash) => {
+                            let id = key.strip_prefix("trash/").and_then(|id| id.parse().ok());
+                            let id = id.ok_or_else(|| damaged(Malformed("trash key")))?;
+                            let kind = match (scope, trash.subscription) {
+                                (Scope::Service, _) => "project",
+                                (Scope::Project(_), Some(_)) => "subscription",
+                                (Scope::Project(_), None) => "topic",
+                            };
+                            let at = trash.deleted;
+                            let by = self.deleter(&by);
+                            deleted.push(Deleted { kind, id, name: trash.name, by, at });
+                        }
+                        // To be deleted: from now on it answers as absent.
+                        Record::Topic(topic) if topic.marked => {
+                            records.remove(&key);
+                        }
+                        record => {
+                            records.insert(key, record);
+                        }
+                    },
+                }
+            }
+        }
+        Ok(ScopeChange { from: Some(from), to, records: records.into_values().collect(), deleted })
+    }
+
+    /// The name of whoever did it; empty if it was no user, or one that is gone.
+    fn deleter(&self, by: &By) -> String {
+        let name = self.0.service.read().index.user_name(by.user);
+        name.map(|name| name.as_str().to_owned()).unwrap_or_default()
+    }
+
+    /// The present life of a topic name in a project's scope, for the reporter's directory.
+    pub fn topic_life(&self, scope: Scope, name: &TopicName) -> Option<TopicId> {
+        let Scope::Project(id) = scope else { return None };
+        let cell = self.project_cell(id).ok()?;
+        let state = cell.read();
+        state.index.topic(name).map(|topic| topic.id)
+    }
+}
+
+fn whole<I: Index>(cell: &Cell<I>, records: impl FnOnce(&I) -> Vec<Record>) -> (u64, Vec<Record>) {
+    let state = cell.read();
+    (state.version, records(&state.index))
+}
+
+fn damaged(error: Malformed) -> Error {
+    StoreError::from(error).into()
+}

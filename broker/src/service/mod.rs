@@ -1,0 +1,147 @@
+//! The verbs: what a caller may do, and what then happens. Knows neither a status code nor a JSON
+//! field; both doors call it.
+//!
+//! The catalogue lives in memory, one cell per scope (`catalogue`); every change of it is a
+//! command against one version (`commit`). Each topic has one queue of publishes (`publish`),
+//! each subscription one critical section (`deliver`). Verbs that write run as tasks of their
+//! own: a client that hangs up leaves nothing half done.
+
+mod ack;
+mod catalogue;
+mod commit;
+mod deliver;
+mod error;
+mod facts;
+mod feed;
+mod open;
+mod projects;
+mod publish;
+mod pull;
+mod rights;
+mod subscriptions;
+mod sweep;
+#[cfg(test)]
+mod tests;
+mod tokens;
+mod topics;
+mod users;
+mod views;
+
+use std::collections::HashMap;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use ack::Acker;
+pub use error::Error;
+pub use facts::{
+    CallCounts, Deleted, Peer, PullCounts, ScopeChange, SubscriptionFacts, TopicFacts, Verb,
+};
+pub use publish::Publisher;
+pub use pull::Puller;
+pub use rights::{Caller, Route};
+pub use views::{
+    MembershipView, NewSubscription, NewUser, Offsets, Page, PageRequest, ProjectView, Pulled,
+    SubscriptionView, TopicView, UserView,
+};
+
+use crate::clock::Clock;
+use crate::domain::{ProjectId, SubscriptionId, TopicId};
+use crate::store::Store;
+use catalogue::{Cell, ProjectIndex, ServiceIndex};
+use deliver::SubscriptionState;
+use feed::Calls;
+use publish::TopicState;
+use tokens::Seal;
+
+/// What a store may answer; doors translate it.
+pub use crate::store::{Scope, StoreError};
+
+/// What an operator may set.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Most objects (topics and subscriptions) of one project.
+    pub objects_per_project: usize,
+    /// How long a verb tries to make an unknown outcome definite.
+    pub deadline: Duration,
+    /// Whether routes that AMS lets show a token show its text; else its prefix.
+    pub reveal_tokens: bool,
+    /// Most messages that one pull hands out, whatever the client asks.
+    pub pull_messages: u64,
+    /// Most bytes (packed) that one pull hands out, at least one message.
+    pub pull_bytes: u64,
+}
+
+/// The broker's verbs. Cheap to clone.
+#[derive(Clone)]
+pub struct Broker(Arc<Inner>);
+
+struct Inner {
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    seal: Seal,
+    settings: Settings,
+    tasks: TaskTracker,
+    /// Whether [`Broker::open`] is done.
+    serving: AtomicBool,
+    draining: CancellationToken,
+    /// There is something to sweep.
+    sweep: Notify,
+    service: Cell<ServiceIndex>,
+    projects: RwLock<HashMap<ProjectId, Arc<Cell<ProjectIndex>>>>,
+    topics: RwLock<HashMap<TopicId, Arc<TopicState>>>,
+    subscriptions: RwLock<HashMap<SubscriptionId, Arc<SubscriptionState>>>,
+    calls: Calls,
+}
+
+/// The broker could not be started on this store.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Catalogue and logs contradict each other: name and what.
+    #[error("damaged data: {0}")]
+    Damaged(String),
+    /// The store would not.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Broker {
+    /// The store's id, for reports.
+    pub fn store_id(&self) -> u64 {
+        self.0.store.id()
+    }
+
+    /// The clock this broker lives by.
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.0.clock
+    }
+
+    /// From now on verbs answer [`Error::Unavailable`]; waiting pulls are woken and answer empty.
+    pub fn drain(&self) {
+        self.0.draining.cancel();
+    }
+
+    fn is_draining(&self) -> bool {
+        self.0.draining.is_cancelled()
+    }
+
+    /// The topics and subscriptions of a project.
+    fn project_cell(&self, id: ProjectId) -> Result<Arc<Cell<ProjectIndex>>, Error> {
+        self.any_cell(id).filter(|cell| !cell.is_gone()).ok_or(Error::ProjectNotFound)
+    }
+
+    /// The same of a project that may have been deleted and is not yet cleared.
+    fn any_cell(&self, id: ProjectId) -> Option<Arc<Cell<ProjectIndex>>> {
+        self.0.projects.read().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
+    }
+
+    /// All projects' cells, in no order.
+    fn project_cells(&self) -> Vec<(ProjectId, Arc<Cell<ProjectIndex>>)> {
+        let projects = self.0.projects.read().unwrap_or_else(PoisonError::into_inner);
+        projects.iter().map(|(id, cell)| (*id, Arc::clone(cell))).collect()
+    }
+}

@@ -1,0 +1,276 @@
+//! Publishing: one queue per topic, whose waiting batches share an entry.
+//!
+//! A publish leaves its batch and waits; whoever finds no committer starts one, which takes what
+//! waits, commits it, answers, and goes on until nothing waits. The batch belongs to the queue from
+//! then on: a client that hangs up takes nothing back and holds nobody up.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{Notify, oneshot};
+
+use super::{Broker, Caller, Error};
+use crate::domain::roles::ProjectRole;
+use crate::domain::{Batch, BatchBuilder, Head, Offset, TopicId, TopicName};
+use crate::store::{Outcome, StoreError};
+
+/// Most messages that share an entry; a larger batch has one of its own.
+const ENTRY_MESSAGES: u64 = 10_000;
+/// Most packed bytes that share an entry.
+const ENTRY_BYTES: u64 = 8 << 20;
+/// Most packed bytes that wait in one topic; more are refused.
+const WAITING_BYTES: u64 = 64 << 20;
+
+/// One topic life: its durable end and its waiting publishes.
+pub(super) struct TopicState {
+    id: TopicId,
+    queue: Mutex<Queue>,
+    /// The head moved, or there is nothing to wait for any more.
+    moved: Notify,
+    /// The committer ended.
+    idle: Notify,
+}
+
+struct Queue {
+    head: Head,
+    waiting: VecDeque<Waiting>,
+    waiting_bytes: u64,
+    committing: bool,
+    /// Deletions that hold publishes back.
+    quiescing: u32,
+    ended: bool,
+}
+
+struct Waiting {
+    batch: Batch,
+    answer: oneshot::Sender<Result<Offset, Error>>,
+}
+
+impl TopicState {
+    fn new(id: TopicId, head: Head) -> Self {
+        let queue = Queue {
+            head,
+            waiting: VecDeque::new(),
+            waiting_bytes: 0,
+            committing: false,
+            quiescing: 0,
+            ended: false,
+        };
+        Self { id, queue: Mutex::new(queue), moved: Notify::new(), idle: Notify::new() }
+    }
+
+    pub(super) const fn id(&self) -> TopicId {
+        self.id
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The durable head, as far as this broker saw it.
+    pub(super) fn head(&self) -> Head {
+        self.queue().head.clone()
+    }
+
+    /// Takes over a head that was read from the store; a head never goes back.
+    pub(super) fn advance(&self, head: Head) {
+        let mut queue = self.queue();
+        if head.next >= queue.head.next && head.start >= queue.head.start {
+            queue.head = head;
+        }
+        drop(queue);
+        self.wake();
+    }
+
+    /// Wakes the pulls that wait.
+    pub(super) fn wake(&self) {
+        self.moved.notify_waiters();
+    }
+
+    /// Resolves at the next [`TopicState::wake`] after this was enabled or polled.
+    pub(super) fn moved(&self) -> tokio::sync::futures::Notified<'_> {
+        self.moved.notified()
+    }
+
+    /// Refuses new publishes, waits for those that are on their way, answers the last head.
+    pub(super) async fn quiesce(&self) -> Head {
+        self.queue().quiescing += 1;
+        loop {
+            let mut idle = std::pin::pin!(self.idle.notified());
+            idle.as_mut().enable();
+            {
+                let queue = self.queue();
+                if !queue.committing {
+                    return queue.head.clone();
+                }
+            }
+            idle.await;
+        }
+    }
+
+    /// Lets publishes in again.
+    pub(super) fn resume(&self) {
+        let mut queue = self.queue();
+        queue.quiescing = queue.quiescing.saturating_sub(1);
+    }
+
+    /// The topic is gone: publishes and waiting pulls learn it.
+    pub(super) fn end(&self) {
+        self.queue().ended = true;
+        self.wake();
+    }
+
+    /// Leaves a batch; answers whether a committer must be started.
+    fn enter(&self, waiting: Waiting) -> Result<bool, Error> {
+        let mut queue = self.queue();
+        let size = waiting.batch.packed().len() as u64;
+        if queue.ended {
+            return Err(Error::TopicNotFound);
+        }
+        let full = queue.waiting_bytes > 0 && queue.waiting_bytes + size > WAITING_BYTES;
+        if queue.quiescing > 0 || full {
+            return Err(Error::Unavailable);
+        }
+        queue.waiting_bytes += size;
+        queue.waiting.push_back(waiting);
+        Ok(!std::mem::replace(&mut queue.committing, true))
+    }
+
+    /// What the next entry brings: at least one batch, then those that fit; `None` ends the
+    /// committer.
+    fn take(&self) -> Option<Vec<Waiting>> {
+        let mut queue = self.queue();
+        let mut taken = Vec::new();
+        let (mut messages, mut bytes) = (0, 0);
+        while let Some(next) = queue.waiting.front() {
+            messages += u64::from(next.batch.len());
+            bytes += next.batch.packed().len() as u64;
+            if !taken.is_empty() && (messages > ENTRY_MESSAGES || bytes > ENTRY_BYTES) {
+                break;
+            }
+            let Some(next) = queue.waiting.pop_front() else { break };
+            queue.waiting_bytes -= next.batch.packed().len() as u64;
+            taken.push(next);
+        }
+        if taken.is_empty() {
+            queue.committing = false;
+            drop(queue);
+            self.idle.notify_waiters();
+            return None;
+        }
+        Some(taken)
+    }
+}
+
+/// Somebody who may publish to one topic.
+pub struct Publisher {
+    broker: Broker,
+    topic: TopicId,
+}
+
+impl Publisher {
+    /// Appends `batch` whole or not at all and answers the offset of its first message, when it is durable. An empty batch
+    /// is lawful and writes nothing. Concurrent publishes of one topic share an entry.
+    pub async fn publish(self, batch: Batch) -> Result<Offset, Error> {
+        let Self { broker, topic } = self;
+        if broker.is_draining() {
+            return Err(Error::Unavailable);
+        }
+        let topic = broker.topic_state(topic).await?.ok_or(Error::TopicNotFound)?;
+        if batch.is_empty() {
+            return Ok(topic.head().next);
+        }
+        let (answer, answered) = oneshot::channel();
+        if topic.enter(Waiting { batch, answer })? {
+            broker.0.tasks.spawn(commit_waiting(broker.clone(), topic));
+        }
+        match tokio::time::timeout(broker.0.settings.deadline, answered).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) | Err(_) => Err(Error::Unavailable),
+        }
+    }
+}
+
+async fn commit_waiting(broker: Broker, topic: Arc<TopicState>) {
+    while let Some(waiting) = topic.take() {
+        let base = broker.append(&topic, pack(&waiting)).await;
+        let mut place = 0;
+        for Waiting { batch, answer } in waiting {
+            // Nobody waits for the answer of a request that was given up.
+            drop(answer.send(base.clone().map(|base| base.plus(place))));
+            place += u64::from(batch.len());
+        }
+    }
+}
+
+fn pack(waiting: &[Waiting]) -> Batch {
+    if let [only] = waiting {
+        return only.batch.clone();
+    }
+    let mut together = BatchBuilder::default();
+    waiting.iter().for_each(|one| together.append(&one.batch));
+    together.finish()
+}
+
+impl Broker {
+    /// Existence and ACL, before the door reads the body.
+    pub fn publisher(&self, caller: &Caller, name: &TopicName) -> Result<Publisher, Error> {
+        let record = self.topic_record(caller.project()?, name)?;
+        caller.passes(ProjectRole::Publisher, &record.acl)?;
+        Ok(Publisher { broker: self.clone(), topic: record.id })
+    }
+
+    /// Commits one entry and answers its first offset. The entry does not change while its outcome
+    /// is unknown; a conflict is definite, and what was not written is built anew on the new head.
+    async fn append(&self, topic: &TopicState, batch: Batch) -> Result<Offset, Error> {
+        let mut retry = self.retry();
+        let store = &self.0.store;
+        loop {
+            let entry = topic.head().entry(self.0.clock.wall(), batch.clone(), Vec::new());
+            let entry = Arc::new(entry);
+            let sent = || store.commit(topic.id, Arc::clone(&entry));
+            match self.settle(&mut retry, sent).await? {
+                Outcome::Applied(head) => {
+                    topic.advance(head);
+                    return Ok(entry.base);
+                }
+                Outcome::Conflict => {
+                    let head = store.head(topic.id).await?.ok_or(Error::TopicNotFound)?;
+                    topic.advance(head);
+                    retry.again().await?;
+                }
+                Outcome::Closed | Outcome::Unknown => return Err(Error::TopicNotFound),
+            }
+        }
+    }
+
+    /// A topic life that this broker has seen.
+    pub(super) fn known_topic(&self, id: TopicId) -> Option<Arc<TopicState>> {
+        self.0.topics.read().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
+    }
+
+    /// A topic life; `None` when its log is closed.
+    pub(super) async fn topic_state(
+        &self,
+        id: TopicId,
+    ) -> Result<Option<Arc<TopicState>>, StoreError> {
+        if let Some(known) = self.known_topic(id) {
+            return Ok(Some(known));
+        }
+        let head = self.0.store.head(id).await?;
+        Ok(head.map(|head| self.insert_topic_state(id, head)))
+    }
+
+    pub(super) fn insert_topic_state(&self, id: TopicId, head: Head) -> Arc<TopicState> {
+        let mut topics = self.0.topics.write().unwrap_or_else(PoisonError::into_inner);
+        let state = topics.entry(id).or_insert_with(|| Arc::new(TopicState::new(id, head)));
+        Arc::clone(state)
+    }
+
+    pub(super) fn remove_topic_state(&self, id: TopicId) {
+        let removed = self.0.topics.write().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        if let Some(topic) = removed {
+            topic.end();
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! Pulling: at once, or woken by a publish (`ams-contract.md` 9.4, 10.3).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::deliver::Target;
+use super::{Broker, Caller, Error, Pulled};
+use crate::domain::roles::ProjectRole;
+use crate::domain::{Entry, Offset, ProjectName, SubscriptionName};
+use crate::store::{Limits, StoreError};
+
+/// Somebody who may pull from one subscription.
+pub struct Puller(Target);
+
+impl Puller {
+    /// Hands out up to `max` >= 1 messages from the position on and opens the window, durably, before it answers. With `wait`,
+    /// an empty subscription waits that long for a publish; without, it answers at once. A fully drained pull writes nothing.
+    pub async fn pull(self, max: u64, wait: Option<Duration>) -> Result<Pulled, Error> {
+        let outcome = self.pull_or_wait(max, wait).await;
+        self.0.state.count(&outcome);
+        outcome
+    }
+
+    async fn pull_or_wait(&self, max: u64, wait: Option<Duration>) -> Result<Pulled, Error> {
+        let Self(target) = self;
+        let broker = &target.broker;
+        if broker.is_draining() {
+            return Err(Error::Unavailable);
+        }
+        let until = tokio::time::Instant::now() + wait.unwrap_or_default();
+        loop {
+            let Some(topic) = target.place(target.now())?.topic else {
+                return Err(Error::TopicGone);
+            };
+            let mut moved = std::pin::pin!(topic.moved());
+            // Listening before looking: a publish in between is not missed.
+            moved.as_mut().enable();
+            let pulled = target.pull(max).await?;
+            if pulled.count > 0 || wait.is_none() {
+                return Ok(pulled);
+            }
+            tokio::select! {
+                () = moved => {}
+                () = tokio::time::sleep_until(until) => return Ok(pulled),
+                () = broker.0.draining.cancelled() => return Ok(pulled),
+            }
+        }
+    }
+}
+
+impl Target {
+    async fn pull_once(&self, max: u64) -> Result<Pulled, Error> {
+        let settings = &self.broker.0.settings;
+        let want = max.min(settings.pull_messages).max(1);
+        let mut gate = self.state.gate().await;
+        let mut retry = self.broker.retry();
+        loop {
+            self.settle(&mut gate).await?;
+            let place = self.place_now().await?;
+            let topic = place.topic.ok_or(Error::TopicGone)?;
+            let mut progress = place.facts.progress;
+            let first = progress.position;
+            if place.facts.available == 0 {
+                self.state.touch(self.now());
+                return Ok(Pulled { first, ..Pulled::default() });
+            }
+            let limits = Limits { messages: want, bytes: settings.pull_bytes };
+            let entries = self.broker.0.store.scan(topic.id(), first, limits).await?;
+            let cut = cut(&entries, first, want, settings.pull_bytes)?;
+            if cut.count == 0 {
+                // Trimmed or closed since the head was read; else it is not there although it must.
+                if retry.is_late() {
+                    let text = format!("topic {}: no message at {first}", topic.id());
+                    return Err(StoreError::Corrupt(text.into()).into());
+                }
+                retry.again().await?;
+                continue;
+            }
+            progress.hand_out(cut.count, cut.ams_bytes, self.now());
+            if self.save(&mut gate, progress, &mut retry).await? {
+                return Ok(Pulled { entries, first, count: cut.count });
+            }
+        }
+    }
+
+    async fn pull(&self, max: u64) -> Result<Pulled, Error> {
+        // An idle poll, the commonest call of all, costs neither a task nor a lock.
+        let now = self.now();
+        let place = self.place(now)?;
+        if place.topic.is_some() && place.facts.available == 0 {
+            self.state.touch(now);
+            let first = place.facts.progress.position;
+            return Ok(Pulled { first, ..Pulled::default() });
+        }
+        let target = self.clone();
+        self.broker.run(async move { target.pull_once(max).await }).await
+    }
+}
+
+/// How much of what a scan brought is handed out.
+struct Cut {
+    count: u64,
+    ams_bytes: u64,
+}
+
+/// Up to `want` messages and about `bytes` bytes from `first` on, without a gap, at least one.
+fn cut(entries: &[Arc<Entry>], first: Offset, want: u64, bytes: u64) -> Result<Cut, StoreError> {
+    let end = first.plus(want);
+    let mut cut = Cut { count: 0, ams_bytes: 0 };
+    let mut room = bytes;
+    for entry in entries {
+        let next = first.plus(cut.count);
+        if entry.base > next {
+            break;
+        }
+        let size = entry.batch.packed().len() as u64;
+        if entry.base == next && entry.end() <= end && size <= room {
+            cut.count += u64::from(entry.batch.len());
+            cut.ams_bytes += entry.batch.ams_bytes();
+            room -= size;
+            continue;
+        }
+        let messages =
+            entry.batch.messages().zip(entry.base.0..).skip_while(|(_, at)| *at < next.0);
+        for (message, at) in messages {
+            let message = message?;
+            let attributes = message.attributes.iter().map(|(key, value)| key.len() + value.len());
+            let size = attributes.sum::<usize>().saturating_add(message.data.stored().len()) as u64;
+            if at >= end.0 || (cut.count > 0 && size > room) {
+                return Ok(cut);
+            }
+            cut.count += 1;
+            cut.ams_bytes += message.data.text_len();
+            room = room.saturating_sub(size);
+        }
+    }
+    Ok(cut)
+}
+
+impl Broker {
+    /// Existence, rights, ACL and the topic (`TopicGone`), before the door reads the body. A pull
+    /// that the ACL refuses is counted here.
+    pub fn puller(&self, caller: &Caller, name: &SubscriptionName) -> Result<Puller, Error> {
+        let (target, record) = self.target(caller.project()?, name)?;
+        if let Err(denied) = caller.passes(ProjectRole::Consumer, &record.acl) {
+            target.state.count_denied();
+            return Err(denied);
+        }
+        self.topic_record(target.project, &record.topic).map_err(|_| Error::TopicGone)?;
+        Ok(Puller(target))
+    }
+
+    /// Counts a pull that the gate refused with 403 (so that metrics can say `pull_denied`).
+    pub fn pull_denied(&self, project: &ProjectName, subscription: &SubscriptionName) {
+        let project = self.0.service.read().index.project(project).map(|project| project.id);
+        if let Some(Ok((target, _))) = project.map(|id| self.target(id, subscription)) {
+            target.state.count_denied();
+        }
+    }
+}

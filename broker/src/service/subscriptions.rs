@@ -1,0 +1,261 @@
+//! Subscriptions (`ams-contract.md` 9.1-9.3, 9.6).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::catalogue::{ProjectIndex, Versioned, subscription_key, trash_key};
+use super::commit::Plan;
+use super::topics::paginate;
+use super::{Broker, Caller, Error, NewSubscription, Page, PageRequest, SubscriptionView};
+use crate::domain::records::{AckMode, Record, SubscriptionRecord, TrashRecord};
+use crate::domain::roles::ProjectRole;
+use crate::domain::{
+    AlertSettings, ProjectId, ProjectName, SubscriptionId, SubscriptionName, TopicName, UserName,
+};
+use crate::store::By;
+
+impl Broker {
+    /// Newest first; a caller with `consumer` and neither project_admin nor service_admin sees those whose ACL names it.
+    pub fn subscriptions(
+        &self,
+        caller: &Caller,
+        page: PageRequest,
+    ) -> Result<Page<SubscriptionView>, Error> {
+        let id = caller.project()?;
+        let (project, cell) = (self.project_name(id)?, self.project_cell(id)?);
+        let own_only = caller.sees_own_only(ProjectRole::Consumer);
+        let state = cell.read();
+        let seen = state.index.subscriptions_in_order.values().rev();
+        let seen = seen.filter(|record| !own_only || record.acl.contains(&caller.user()));
+        let page = paginate(seen, page, |record| record.order);
+        Ok(page.map(|record| view(&project, record)))
+    }
+
+    /// Subscriptions of one topic (which must exist), in creation order.
+    pub fn subscriptions_of(
+        &self,
+        caller: &Caller,
+        topic: &TopicName,
+    ) -> Result<Vec<SubscriptionName>, Error> {
+        let cell = self.project_cell(caller.project()?)?;
+        let state = cell.read();
+        state.index.topic(topic).ok_or(Error::TopicNotFound)?;
+        Ok(state.index.attached(topic).map(|record| record.name.clone()).collect())
+    }
+
+    /// One subscription.
+    pub fn subscription(
+        &self,
+        caller: &Caller,
+        name: &SubscriptionName,
+    ) -> Result<SubscriptionView, Error> {
+        let record = self.subscription_record(caller.project()?, name)?;
+        Ok(view(&self.project_name(caller.project()?)?, &record))
+    }
+
+    pub(super) fn subscription_record(
+        &self,
+        project: ProjectId,
+        name: &SubscriptionName,
+    ) -> Result<Arc<SubscriptionRecord>, Error> {
+        let cell = self.project_cell(project)?;
+        let state = cell.read();
+        state.index.subscriptions.get(name).cloned().ok_or(Error::SubscriptionNotFound)
+    }
+
+    /// A new subscription, at the durable end of its topic. `TopicNotFound`, then (if `push`) `PushDisabled`, then `SubscriptionExists`.
+    pub async fn create_subscription(
+        &self,
+        caller: &Caller,
+        name: &SubscriptionName,
+        new: NewSubscription,
+        push: bool,
+    ) -> Result<SubscriptionView, Error> {
+        let project = caller.project()?;
+        self.topic_record(project, &new.topic)?;
+        if push {
+            return Err(Error::PushDisabled);
+        }
+        let (broker, by, name) = (self.clone(), self.by(caller), name.clone());
+        let work = async move {
+            loop {
+                if let Some(record) = broker.insert_subscription(project, &name, &new, &by).await? {
+                    return Ok(record);
+                }
+            }
+        };
+        let record = self.run(work).await?;
+        Ok(view(&self.project_name(project)?, &record))
+    }
+
+    /// `None`: the topic was deleted and made again meanwhile.
+    async fn insert_subscription(
+        &self,
+        project: ProjectId,
+        name: &SubscriptionName,
+        new: &NewSubscription,
+        by: &By,
+    ) -> Result<Option<SubscriptionRecord>, Error> {
+        let cell = self.project_cell(project)?;
+        let topic = self.topic_record(project, &new.topic)?;
+        // The end is read before the commit: the subscription misses nothing that is published
+        // after its creation was answered, and nothing it starts at can be undone.
+        let head = self.0.store.head(topic.id).await?.ok_or(Error::TopicNotFound)?;
+        let id = SubscriptionId::random();
+        let quota = self.0.settings.objects_per_project;
+        let plan = |state: &Versioned<ProjectIndex>| {
+            if cell.is_gone() {
+                return Err(Error::ProjectNotFound);
+            }
+            let present = state.index.topic(&new.topic).ok_or(Error::TopicNotFound)?;
+            if state.index.subscriptions.contains_key(name) {
+                return Err(Error::SubscriptionExists);
+            }
+            if present.id != topic.id {
+                return Ok(Plan { writes: Vec::new(), answer: None });
+            }
+            if state.index.objects() >= quota {
+                return Err(Error::ObjectQuota);
+            }
+            let record = SubscriptionRecord {
+                id,
+                name: name.clone(),
+                order: state.next_order(),
+                topic: new.topic.clone(),
+                topic_id: topic.id,
+                start: head.next,
+                ended: BTreeMap::new(),
+                ack_deadline_seconds: new.ack_deadline_seconds,
+                ack_mode: AckMode::Cumulative,
+                acl: Vec::new(),
+                created: by.time,
+                created_by: by.user,
+                alert: new.alert.clone(),
+            };
+            Ok(Plan { writes: vec![put(record.clone())], answer: Some(record) })
+        };
+        self.insert_subscription_state(id, None);
+        let made = self.change(&cell, by, plan).await;
+        if !matches!(made, Ok(Some(_)) | Err(Error::Unavailable)) {
+            self.remove_subscription_state(id);
+        }
+        made
+    }
+
+    /// Deletes it and its progress.
+    pub async fn delete_subscription(
+        &self,
+        caller: &Caller,
+        name: &SubscriptionName,
+    ) -> Result<(), Error> {
+        let project = caller.project()?;
+        let (broker, by, name) = (self.clone(), self.by(caller), name.clone());
+        let work = async move {
+            let cell = broker.project_cell(project)?;
+            let plan = |state: &Versioned<ProjectIndex>| {
+                let record = state.index.subscriptions.get(&name);
+                let record = record.ok_or(Error::SubscriptionNotFound)?;
+                let trash = TrashRecord {
+                    name: record.name.as_str().to_owned(),
+                    deleted: by.time,
+                    topic: None,
+                    subscription: Some(record.id),
+                };
+                let writes = vec![
+                    (subscription_key(&name), None),
+                    (trash_key(record.id.0), Some(Record::Trash(trash))),
+                ];
+                Ok(Plan { writes, answer: record.topic.clone() })
+            };
+            let topic = broker.change(&cell, &by, plan).await?;
+            // Pulls that wait for a message must learn that there is nothing to wait for.
+            let life = cell.read().index.topic(&topic).map(|topic| topic.id);
+            if let Some(topic) = life.and_then(|life| broker.known_topic(life)) {
+                topic.wake();
+            }
+            broker.sweep_soon();
+            Ok(())
+        };
+        self.run(work).await
+    }
+
+    /// Names of the users in its ACL, in order; deleted users are left out.
+    pub fn subscription_acl(
+        &self,
+        caller: &Caller,
+        name: &SubscriptionName,
+    ) -> Result<Vec<UserName>, Error> {
+        let record = self.subscription_record(caller.project()?, name)?;
+        Ok(self.user_names(&record.acl))
+    }
+
+    /// Replaces the ACL. Users first (`UsersNotFound`), then the subscription.
+    pub async fn set_subscription_acl(
+        &self,
+        caller: &Caller,
+        name: &SubscriptionName,
+        users: Vec<String>,
+    ) -> Result<(), Error> {
+        let acl = self.members(caller.project()?, &users)?;
+        self.edit_subscription(caller, name, move |record| record.acl.clone_from(&acl)).await
+    }
+
+    /// Replaces its alert settings.
+    pub async fn set_subscription_alert(
+        &self,
+        caller: &Caller,
+        name: &SubscriptionName,
+        alert: AlertSettings,
+    ) -> Result<(), Error> {
+        self.edit_subscription(caller, name, move |record| record.alert = alert.clone()).await
+    }
+
+    /// Sets the deadline; the door has checked 0..=600.
+    pub async fn set_ack_deadline(
+        &self,
+        caller: &Caller,
+        name: &SubscriptionName,
+        seconds: i64,
+    ) -> Result<(), Error> {
+        self.edit_subscription(caller, name, move |record| record.ack_deadline_seconds = seconds)
+            .await
+    }
+
+    async fn edit_subscription(
+        &self,
+        caller: &Caller,
+        name: &SubscriptionName,
+        edit: impl Fn(&mut SubscriptionRecord) + Send + Sync + 'static,
+    ) -> Result<(), Error> {
+        let project = caller.project()?;
+        let (broker, by, name) = (self.clone(), self.by(caller), name.clone());
+        let work = async move {
+            let cell = broker.project_cell(project)?;
+            let plan = |state: &Versioned<ProjectIndex>| {
+                let record = state.index.subscriptions.get(&name);
+                let mut record =
+                    SubscriptionRecord::clone(record.ok_or(Error::SubscriptionNotFound)?);
+                edit(&mut record);
+                Ok(Plan { writes: vec![put(record)], answer: () })
+            };
+            broker.change(&cell, &by, plan).await
+        };
+        self.run(work).await
+    }
+}
+
+fn view(project: &ProjectName, record: &SubscriptionRecord) -> SubscriptionView {
+    SubscriptionView {
+        project: project.clone(),
+        name: record.name.clone(),
+        topic: record.topic.clone(),
+        ack_deadline_seconds: record.ack_deadline_seconds,
+        ack_mode: record.ack_mode,
+        created: record.created,
+        alert: record.alert.clone(),
+    }
+}
+
+fn put(record: SubscriptionRecord) -> (String, Option<Record>) {
+    (subscription_key(&record.name), Some(Record::Subscription(record)))
+}

@@ -1,0 +1,263 @@
+//! Topics (`ams-contract.md` 7.1-7.4).
+
+use std::sync::Arc;
+
+use super::catalogue::{Cell, ProjectIndex, Versioned, subscription_key, topic_key};
+use super::commit::Plan;
+use super::{Broker, Caller, Error, Page, PageRequest, TopicView};
+use crate::domain::records::{Record, TopicRecord};
+use crate::domain::roles::ProjectRole;
+use crate::domain::{AlertSettings, Head, ProjectId, ProjectName, TopicId, TopicName, UserName};
+use crate::store::{By, Outcome};
+
+impl Broker {
+    /// Newest first; a caller with `publisher` and neither project_admin nor service_admin sees those whose ACL names it.
+    pub fn topics(&self, caller: &Caller, page: PageRequest) -> Result<Page<TopicView>, Error> {
+        let id = caller.project()?;
+        let (project, cell) = (self.project_name(id)?, self.project_cell(id)?);
+        let own_only = caller.sees_own_only(ProjectRole::Publisher);
+        let state = cell.read();
+        let seen = state.index.live_topics().rev();
+        let seen = seen.filter(|topic| !own_only || topic.acl.contains(&caller.user()));
+        let page = paginate(seen, page, |topic| topic.order);
+        Ok(page.map(|topic| view(&project, topic)))
+    }
+
+    /// One topic.
+    pub fn topic(&self, caller: &Caller, name: &TopicName) -> Result<TopicView, Error> {
+        let record = self.topic_record(caller.project()?, name)?;
+        Ok(view(&self.project_name(caller.project()?)?, &record))
+    }
+
+    pub(super) fn topic_record(
+        &self,
+        project: ProjectId,
+        name: &TopicName,
+    ) -> Result<Arc<TopicRecord>, Error> {
+        let cell = self.project_cell(project)?;
+        let state = cell.read();
+        state.index.topic(name).cloned().ok_or(Error::TopicNotFound)
+    }
+
+    /// A new topic with a new life and an empty ACL.
+    pub async fn create_topic(
+        &self,
+        caller: &Caller,
+        name: &TopicName,
+        alert: AlertSettings,
+    ) -> Result<TopicView, Error> {
+        let project = caller.project()?;
+        let (broker, by, wanted) = (self.clone(), self.by(caller), name.clone());
+        let work = async move { broker.insert_topic(project, wanted, alert, by).await };
+        let record = self.run(work).await?;
+        Ok(view(&self.project_name(project)?, &record))
+    }
+
+    async fn insert_topic(
+        &self,
+        project: ProjectId,
+        name: TopicName,
+        alert: AlertSettings,
+        by: By,
+    ) -> Result<TopicRecord, Error> {
+        let cell = self.project_cell(project)?;
+        let cut = cell.read().index.topics.get(&name).filter(|old| old.marked).cloned();
+        if let Some(old) = cut {
+            self.finish_deletion(&cell, &old, &self.by_itself("topics:delete")).await?;
+        }
+        let life = TopicId::random();
+        let quota = self.0.settings.objects_per_project;
+        let plan = |state: &Versioned<ProjectIndex>| {
+            if cell.is_gone() {
+                return Err(Error::ProjectNotFound);
+            }
+            if state.index.topics.contains_key(&name) {
+                return Err(Error::TopicExists);
+            }
+            if state.index.objects() >= quota {
+                return Err(Error::ObjectQuota);
+            }
+            let record = TopicRecord {
+                id: life,
+                name: name.clone(),
+                order: state.next_order(),
+                created: by.time,
+                created_by: by.user,
+                acl: Vec::new(),
+                alert: alert.clone(),
+                marked: false,
+            };
+            let mut writes = vec![put(record.clone())];
+            // Those that waited for the name are changed by its return: whoever follows the
+            // changes of the scope is told.
+            writes.extend(state.index.attached(&name).map(|waiting| {
+                let record = Record::Subscription(waiting.as_ref().clone());
+                (subscription_key(&waiting.name), Some(record))
+            }));
+            Ok(Plan { writes, answer: record })
+        };
+        // Asked twice: before the log is made, so that a refusal costs nothing, and when it counts.
+        plan(&cell.read())?;
+        let store = &self.0.store;
+        let mut retry = self.retry();
+        let made = self.settle(&mut retry, || store.create(life)).await?;
+        if !matches!(made, Outcome::Applied(())) {
+            return Err(Error::Unavailable);
+        }
+        self.insert_topic_state(life, Head::default());
+        let made = self.change(&cell, &by, plan).await;
+        if made.as_ref().is_err_and(is_definite) {
+            self.remove_topic_state(life);
+            // What cannot be closed now has no owner and is closed at the next start.
+            drop(self.settle(&mut retry, || store.close(life)).await);
+        }
+        made
+    }
+
+    /// Deletes the topic and its messages; its subscriptions stay.
+    pub async fn delete_topic(&self, caller: &Caller, name: &TopicName) -> Result<(), Error> {
+        let project = caller.project()?;
+        let (broker, by, name) = (self.clone(), self.by(caller), name.clone());
+        let work = async move {
+            let cell = broker.project_cell(project)?;
+            let record = broker.topic_record(project, &name)?;
+            let topic = broker.topic_state(record.id).await?.ok_or(Error::TopicNotFound)?;
+            // Publishes stop first: the head that the mark records is the last one.
+            let head = topic.quiesce().await;
+            let marked = broker.mark(&cell, &record, &head, &by).await;
+            if cell.read().index.topic(&name).is_some_and(|now| now.id == record.id) {
+                topic.resume();
+            } else {
+                topic.end();
+            }
+            marked?;
+            broker.finish_deletion(&cell, &record, &by).await?;
+            broker.sweep_soon();
+            Ok(())
+        };
+        self.run(work).await
+    }
+
+    /// From now on the name answers as absent. The end of the life goes into its subscriptions
+    /// here already, because a log that was closed before a crash no longer tells it.
+    async fn mark(
+        &self,
+        cell: &Cell<ProjectIndex>,
+        record: &TopicRecord,
+        head: &Head,
+        by: &By,
+    ) -> Result<(), Error> {
+        let plan = |state: &Versioned<ProjectIndex>| {
+            let present = state.index.topic(&record.name).filter(|now| now.id == record.id);
+            let mut present = TopicRecord::clone(present.ok_or(Error::TopicNotFound)?);
+            present.marked = true;
+            let mut writes = vec![put(present)];
+            for attached in state.index.attached(&record.name) {
+                let mut attached = attached.as_ref().clone();
+                attached.ended.insert(record.id, head.next);
+                let key = subscription_key(&attached.name);
+                writes.push((key, Some(Record::Subscription(attached))));
+            }
+            Ok(Plan { writes, answer: () })
+        };
+        self.change(cell, by, plan).await
+    }
+
+    /// Names of the users in its ACL, in order; deleted users are left out.
+    pub fn topic_acl(&self, caller: &Caller, name: &TopicName) -> Result<Vec<UserName>, Error> {
+        let record = self.topic_record(caller.project()?, name)?;
+        Ok(self.user_names(&record.acl))
+    }
+
+    /// Replaces the ACL. Users first (`UsersNotFound`), then the topic.
+    pub async fn set_topic_acl(
+        &self,
+        caller: &Caller,
+        name: &TopicName,
+        users: Vec<String>,
+    ) -> Result<(), Error> {
+        let acl = self.members(caller.project()?, &users)?;
+        self.edit_topic(caller, name, move |topic| topic.acl.clone_from(&acl)).await
+    }
+
+    /// Replaces its alert settings.
+    pub async fn set_topic_alert(
+        &self,
+        caller: &Caller,
+        name: &TopicName,
+        alert: AlertSettings,
+    ) -> Result<(), Error> {
+        self.edit_topic(caller, name, move |topic| topic.alert = alert.clone()).await
+    }
+
+    async fn edit_topic(
+        &self,
+        caller: &Caller,
+        name: &TopicName,
+        edit: impl Fn(&mut TopicRecord) + Send + Sync + 'static,
+    ) -> Result<(), Error> {
+        let project = caller.project()?;
+        let (broker, by, name) = (self.clone(), self.by(caller), name.clone());
+        let work = async move {
+            let cell = broker.project_cell(project)?;
+            let plan = |state: &Versioned<ProjectIndex>| {
+                let topic = state.index.topic(&name).ok_or(Error::TopicNotFound)?;
+                let mut topic = TopicRecord::clone(topic);
+                edit(&mut topic);
+                Ok(Plan { writes: vec![put(topic)], answer: () })
+            };
+            broker.change(&cell, &by, plan).await
+        };
+        self.run(work).await
+    }
+}
+
+/// Whether nothing can have been written.
+pub(super) const fn is_definite(error: &Error) -> bool {
+    !matches!(error, Error::Unavailable)
+}
+
+fn view(project: &ProjectName, record: &TopicRecord) -> TopicView {
+    TopicView {
+        project: project.clone(),
+        name: record.name.clone(),
+        created: record.created,
+        alert: record.alert.clone(),
+    }
+}
+
+fn put(record: TopicRecord) -> (String, Option<Record>) {
+    (topic_key(&record.name), Some(Record::Topic(record)))
+}
+
+/// One page of a list that comes newest first. A place from another list is lawful: the page
+/// starts at the first element that is not newer.
+pub(super) fn paginate<T>(
+    newest_first: impl Iterator<Item = T>,
+    page: PageRequest,
+    order: impl Fn(&T) -> u64,
+) -> Page<T> {
+    let size = page.size.filter(|size| *size > 0).unwrap_or(u64::MAX);
+    let (mut items, mut next, mut total) = (Vec::new(), None, 0u64);
+    for item in newest_first {
+        total += 1;
+        let place = order(&item);
+        if page.from.is_some_and(|from| place > from) {
+            continue;
+        }
+        if (items.len() as u64) < size {
+            items.push(item);
+        } else if next.is_none() {
+            next = Some(place);
+        }
+    }
+    Page { items, next, total }
+}
+
+impl<T> Page<T> {
+    /// The same page of something else.
+    pub(super) fn map<U>(self, view: impl FnMut(T) -> U) -> Page<U> {
+        let items = self.items.into_iter().map(view).collect();
+        Page { items, next: self.next, total: self.total }
+    }
+}

@@ -1,0 +1,174 @@
+//! What doors may show: resolved names instead of ids, nothing secret unless asked for.
+
+use std::sync::Arc;
+
+use crate::domain::records::AckMode;
+use crate::domain::roles::{ProjectRole, ServiceRole};
+use crate::domain::{
+    AlertSettings, Entry, Offset, ProjectName, SubscriptionName, Time, TopicName, UserId, UserName,
+};
+
+/// A project.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProjectView {
+    /// Its name.
+    pub name: ProjectName,
+    /// When it was made.
+    pub created: Time,
+    /// When it was last changed.
+    pub modified: Time,
+    /// Who made it, while that user exists.
+    pub created_by: Option<UserName>,
+    /// May be empty.
+    pub description: String,
+    /// May be empty.
+    pub alert: AlertSettings,
+}
+
+/// A topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicView {
+    /// Its project's present name.
+    pub project: ProjectName,
+    /// Its name.
+    pub name: TopicName,
+    /// When it was made.
+    pub created: Time,
+    /// May be empty.
+    pub alert: AlertSettings,
+}
+
+/// A subscription.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SubscriptionView {
+    /// Its project's present name.
+    pub project: ProjectName,
+    /// Its name.
+    pub name: SubscriptionName,
+    /// Its topic's name, also when that was deleted.
+    pub topic: TopicName,
+    /// Seconds.
+    pub ack_deadline_seconds: i64,
+    /// How it acknowledges.
+    pub ack_mode: AckMode,
+    /// When it was made.
+    pub created: Time,
+    /// May be empty.
+    pub alert: AlertSettings,
+}
+
+/// A user, as the caller may see it: what is `None` or empty is not to be shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UserView {
+    /// Shown as `uuid`.
+    pub id: UserId,
+    /// Its name.
+    pub name: UserName,
+    /// May be empty.
+    pub email: String,
+    /// May be empty.
+    pub first_name: String,
+    /// May be empty.
+    pub last_name: String,
+    /// May be empty.
+    pub organization: String,
+    /// May be empty.
+    pub description: String,
+    /// The token's text (or its prefix and `...` where tokens are not revealed).
+    pub token: Option<String>,
+    /// Memberships, in the order given.
+    pub projects: Vec<MembershipView>,
+    /// Roles in the service.
+    pub service_roles: Vec<ServiceRole>,
+    /// When it was made.
+    pub created: Time,
+    /// When it was last changed.
+    pub modified: Time,
+    /// Who made it, while that user exists.
+    pub created_by: Option<UserName>,
+}
+
+/// What a user is in one project.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MembershipView {
+    /// The project's name; `None` when it was deleted.
+    pub project: Option<ProjectName>,
+    /// Roles.
+    pub roles: Vec<ProjectRole>,
+    /// Topics of the project whose ACL names the user, in creation order.
+    pub topics: Vec<TopicName>,
+    /// Subscriptions of the project whose ACL names the user, in creation order.
+    pub subscriptions: Vec<SubscriptionName>,
+}
+
+/// What a new user brings. Roles and projects are texts still: their errors have an order.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NewUser {
+    /// May be empty.
+    pub email: String,
+    /// May be empty.
+    pub first_name: String,
+    /// May be empty.
+    pub last_name: String,
+    /// May be empty.
+    pub organization: String,
+    /// May be empty.
+    pub description: String,
+    /// Project name and role names. Entries with an empty project are skipped.
+    pub projects: Vec<(String, Vec<String>)>,
+    /// Role names.
+    pub service_roles: Vec<String>,
+}
+
+/// What a new subscription brings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewSubscription {
+    /// Looked up in the caller's project.
+    pub topic: TopicName,
+    /// Seconds, as given; the door has put 10 for none.
+    pub ack_deadline_seconds: i64,
+    /// May be empty.
+    pub alert: AlertSettings,
+}
+
+/// Which page of a list.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PageRequest {
+    /// `None` = everything.
+    pub size: Option<u64>,
+    /// Place in creation order of the first element ([`Page::next`] of the page before).
+    pub from: Option<u64>,
+}
+
+/// One page, newest first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page<T> {
+    /// The elements.
+    pub items: Vec<T>,
+    /// Where the next page begins; `None` on the last one.
+    pub next: Option<u64>,
+    /// How many there are on all pages.
+    pub total: u64,
+}
+
+/// A subscription's place in its topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Offsets {
+    /// End of the topic.
+    pub max: Offset,
+    /// Oldest kept.
+    pub min: Offset,
+    /// The position.
+    pub current: Offset,
+}
+
+/// What a pull hands out: the `count` messages from `first` on, which lie in `entries`.
+#[derive(Debug, Clone, Default)]
+pub struct Pulled {
+    /// Whole entries; the first may begin before `first`, the last may end behind.
+    pub entries: Vec<Arc<Entry>>,
+    /// First offset handed out.
+    pub first: Offset,
+    /// How many; 0 = nothing was there.
+    pub count: u64,
+}
