@@ -1,0 +1,79 @@
+//! Small files written whole: keys, tokens, certificates. After a crash there is the old content
+//! or the new one, never half of either.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::Path;
+
+/// Who may read a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Readers {
+    /// Its owner only (0600).
+    Owner,
+    /// Everybody (0644): certificates.
+    All,
+}
+
+/// Replaces the content of `path`, durably. Its directory must exist.
+///
+/// # Errors
+/// The disk's; `path` is then as it was.
+pub(crate) fn write(path: &Path, content: &[u8], readers: Readers) -> io::Result<()> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".tmp");
+    let draft = path.with_file_name(name);
+    // One that a crash left behind may have other permissions.
+    match std::fs::remove_file(&draft) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mode = match readers {
+        Readers::Owner => 0o600,
+        Readers::All => 0o644,
+    };
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&draft)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    std::fs::rename(&draft, path)?;
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => File::open(parent)?.sync_all(),
+        _ => File::open(".")?.sync_all(),
+    }
+}
+
+/// Makes `path` and what is missing above it, for its owner only (0700).
+///
+/// # Errors
+/// The disk's.
+pub(crate) fn make_dir(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        std::fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn a_file_has_its_content_and_its_readers_also_after_a_crash_in_between() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("deep/er");
+        make_dir(&path).unwrap();
+        assert_eq!(mode(&path), 0o700);
+        let file = path.join("key");
+        std::fs::write(path.join("key.tmp"), "half").unwrap();
+        write(&file, b"one", Readers::Owner).unwrap();
+        write(&file, b"two", Readers::Owner).unwrap();
+        assert_eq!(std::fs::read(&file).unwrap(), b"two");
+        assert_eq!(mode(&file), 0o600);
+        write(&path.join("ca.pem"), b"x", Readers::All).unwrap();
+        assert_eq!(mode(&path.join("ca.pem")) & 0o600, 0o600);
+        assert_eq!(std::fs::read_dir(&path).unwrap().count(), 2, "no draft is left");
+    }
+}

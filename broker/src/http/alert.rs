@@ -1,0 +1,68 @@
+//! The `alert` object of projects, topics and subscriptions: ours, so always the last key, and
+//! absent where nothing is set.
+
+use serde::de::MapAccess;
+
+use super::error::{Refusal, argument};
+use super::gate::Call;
+use super::json::{Alert, Fields, Writer, object};
+use crate::domain::AlertSettings;
+use crate::domain::alert::Severity;
+
+const INVALID: Refusal = Refusal::Argument(argument::ALERT);
+
+/// The settings given at creation; none is none.
+pub(super) fn at_creation(alert: Alert) -> Result<AlertSettings, Refusal> {
+    match alert {
+        Alert::Absent => Ok(AlertSettings::default()),
+        Alert::Lawful(alert) => Ok(*alert),
+        Alert::Bad => Err(INVALID),
+    }
+}
+
+/// The body of `:modifyAlert`, which must name them.
+pub(super) async fn replacement(call: &Call<'_>) -> Result<AlertSettings, Refusal> {
+    #[derive(Default)]
+    struct AlertBody(Alert);
+
+    impl<'de> Fields<'de> for AlertBody {
+        fn field<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<bool, A::Error> {
+            match key {
+                "alert" => self.0 = map.next_value()?,
+                _ => return Ok(false),
+            }
+            Ok(true)
+        }
+    }
+
+    let body = call.body.read().await?;
+    match object::<AlertBody>(&body).map_err(|_| INVALID)?.0 {
+        Alert::Lawful(alert) => Ok(*alert),
+        Alert::Absent | Alert::Bad => Err(INVALID),
+    }
+}
+
+/// Writes the settings as the last key of the open object, unless nothing is set.
+pub(super) fn write(json: &mut Writer, alert: &AlertSettings) {
+    if alert.is_empty() {
+        return;
+    }
+    json.key("alert").object(|json| {
+        if let Some(duration) = &alert.stall_after {
+            json.key("stallAfter").text(duration.as_str());
+        }
+        if let Some(time) = &alert.muted_until {
+            json.key("mutedUntil").text(&String::from(time.clone()));
+        }
+        if !alert.contacts.is_empty() {
+            json.key("contacts").texts(alert.contacts.iter().map(|address| address.as_str()));
+        }
+        if let Some(severity) = alert.severity_cap {
+            json.key("severityCap").text(match severity {
+                Severity::Info => "info",
+                Severity::Warn => "warn",
+                Severity::Crit => "crit",
+            });
+        }
+    });
+}

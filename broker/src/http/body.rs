@@ -1,0 +1,120 @@
+//! Request bodies: read when a handler asks, bounded in size and time, never left lying about.
+
+use std::cell::Cell;
+use std::pin::Pin;
+use std::time::Duration;
+
+use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap};
+use actix_web::web::{self, Bytes, BytesMut};
+use futures_util::StreamExt as _;
+use tokio::time::{Instant, timeout_at};
+
+use super::error::Refusal;
+use super::settings::Settings;
+
+/// How long and (times the limit) how much is read and dropped before an answer: a client that is
+/// still writing would see a reset, not the answer.
+const DROP_FOR: Duration = Duration::from_secs(2);
+const DROP_FACTOR: u64 = 4;
+/// What is set aside for a body on the word of its head alone.
+const TRUSTED: usize = 64 * 1024;
+
+/// The body of one request, to be read once.
+pub(super) struct Body {
+    payload: Cell<Option<web::Payload>>,
+    /// As the head says.
+    length: Option<u64>,
+    is_encoded: bool,
+    limit: usize,
+    deadline: Duration,
+    rate: u64,
+    /// The connection holds unread bytes, or its client is too slow.
+    must_close: Cell<bool>,
+}
+
+impl Body {
+    pub(super) fn new(payload: web::Payload, headers: &HeaderMap, settings: &Settings) -> Self {
+        let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
+        let encoding = headers.get(CONTENT_ENCODING).map(|value| value.as_bytes().trim_ascii());
+        Self {
+            payload: Cell::new(Some(payload)),
+            length: text(CONTENT_LENGTH).and_then(|length| length.parse().ok()),
+            is_encoded: encoding
+                .is_some_and(|e| !e.is_empty() && !e.eq_ignore_ascii_case(b"identity")),
+            limit: settings.body_limit,
+            deadline: settings.body_deadline,
+            rate: settings.body_rate.max(1),
+            must_close: Cell::new(false),
+        }
+    }
+
+    /// The whole body.
+    ///
+    /// # Errors
+    /// It is encoded, too large, too slow, or ends too early.
+    pub(super) async fn read(&self) -> Result<Bytes, Refusal> {
+        if self.is_encoded {
+            return Err(Refusal::EncodedBody);
+        }
+        let limit = self.limit as u64;
+        if let Some(size) = self.length.filter(|size| *size > limit) {
+            return Err(Refusal::TooLarge { size, limit });
+        }
+        let Some(mut payload) = self.payload.take() else {
+            return Err(Refusal::UnreadableBody);
+        };
+        let start = Instant::now();
+        let mut read = BytesMut::new();
+        loop {
+            let earned = Duration::from_secs(read.len() as u64 / self.rate);
+            let Ok(next) = timeout_at(start + self.deadline + earned, payload.next()).await else {
+                self.must_close.set(true);
+                return Err(Refusal::SlowBody);
+            };
+            match next {
+                None => return Ok(read.freeze()),
+                Some(Err(_)) => {
+                    self.must_close.set(true);
+                    return Err(Refusal::UnreadableBody);
+                }
+                Some(Ok(chunk)) if read.len() + chunk.len() > self.limit => {
+                    let size = (read.len() + chunk.len()) as u64;
+                    self.payload.set(Some(payload));
+                    return Err(Refusal::TooLarge { size, limit });
+                }
+                Some(Ok(chunk)) => {
+                    if read.is_empty() {
+                        let length = self.length.unwrap_or_default();
+                        let trusted = usize::try_from(length).map_or(TRUSTED, |n| n.min(TRUSTED));
+                        read.reserve(trusted.max(chunk.len()));
+                    }
+                    read.extend_from_slice(&chunk);
+                }
+            }
+        }
+    }
+
+    /// Reads and drops what is left, within bounds; says whether the connection must be closed.
+    pub(super) async fn finish(&self) -> bool {
+        let Some(payload) = self.payload.take() else {
+            return self.must_close.get();
+        };
+        let budget = (self.limit as u64).saturating_mul(DROP_FACTOR);
+        let is_empty = timeout_at(Instant::now() + DROP_FOR, drop_rest(payload, budget)).await;
+        self.must_close.get() || is_empty != Ok(true)
+    }
+}
+
+/// Whether the payload ended within `budget` bytes.
+async fn drop_rest(mut payload: web::Payload, budget: u64) -> bool {
+    let mut payload = Pin::new(&mut payload);
+    let mut dropped = 0;
+    while let Some(chunk) = payload.next().await {
+        let Ok(chunk) = chunk else { return false };
+        dropped += chunk.len() as u64;
+        if dropped > budget {
+            return false;
+        }
+    }
+    true
+}

@@ -1,0 +1,344 @@
+//! The catalogue of errors (`ams-contract.md` 3, `design.md` 6): every fact in a client's language.
+
+#![warn(clippy::wildcard_enum_match_arm)]
+
+use std::borrow::Cow;
+
+use super::reply::Reply;
+use crate::domain::InvalidName;
+use crate::service::{Error, StoreError};
+
+/// Why a request is not answered with 200.
+#[derive(Debug, Clone)]
+pub(super) enum Refusal {
+    /// A verb stopped.
+    Fact(Error),
+    /// No such path, or not with this method.
+    UnknownPath,
+    /// `/v1/version` alone knows its methods (O27).
+    WrongMethod,
+    /// The body cannot be read, or is not JSON where AMS says no more than that.
+    UnreadableBody,
+    /// An argument is not what the route takes; the text says which.
+    Argument(&'static str),
+    /// No schema of that name.
+    SchemaNotFound,
+    /// More messages in one publish than the limit.
+    TooManyMessages { count: u64, limit: u64 },
+    /// More attributes on one message than the limit.
+    TooManyAttributes { count: u64, limit: u64 },
+    /// A body beyond the limit; `size` is what its head said, else what was read so far.
+    TooLarge { size: u64, limit: u64 },
+    /// The body did not come in time.
+    SlowBody,
+    /// The body is compressed or otherwise encoded.
+    EncodedBody,
+    /// A handler died.
+    Panicked,
+}
+
+/// The messages of [`Refusal::Argument`].
+pub(super) mod argument {
+    pub(in super::super) const PROJECT: &str = "Invalid Project Arguments";
+    pub(in super::super) const USER: &str = "Invalid User Arguments";
+    pub(in super::super) const SUBSCRIPTION: &str = "Invalid Subscription Arguments";
+    pub(in super::super) const MESSAGE: &str = "Invalid Message Arguments";
+    pub(in super::super) const PULL: &str = "Invalid Pull Parameters Arguments";
+    pub(in super::super) const ALERT: &str = "Invalid Alert Arguments";
+    pub(in super::super) const OFFSET: &str = "Invalid Offset Arguments";
+    pub(in super::super) const TOPIC_ACL: &str = "Invalid Topic ACL Arguments";
+    pub(in super::super) const SUBSCRIPTION_ACL: &str = "Invalid Subscription ACL Arguments";
+    pub(in super::super) const ACK_DEADLINE: &str =
+        "Invalid ackDeadlineSeconds(needs value between 0 and 600) Arguments";
+    pub(in super::super) const ACK: &str = "Invalid ack parameter";
+    pub(in super::super) const ACK_ID: &str = "Invalid ack id";
+    pub(in super::super) const TOPIC_REF: &str = "Invalid Topic name";
+    pub(in super::super) const SCHEMA_REF: &str = "wrong schema name declaration";
+    pub(in super::super) const PAGE_SIZE: &str = "Invalid page size";
+    pub(in super::super) const ZULU: &str = "Time is not in valid Zulu format.";
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self::Fact(error)
+    }
+}
+
+impl From<InvalidName> for Refusal {
+    fn from(name: InvalidName) -> Self {
+        Self::Fact(name.into())
+    }
+}
+
+impl Refusal {
+    /// Whether it is our fault, not the client's.
+    pub(super) const fn is_fault(&self) -> bool {
+        match self {
+            Self::Fact(error) => error.is_fault(),
+            Self::Panicked => true,
+            Self::UnknownPath
+            | Self::WrongMethod
+            | Self::UnreadableBody
+            | Self::Argument(_)
+            | Self::SchemaNotFound
+            | Self::TooManyMessages { .. }
+            | Self::TooManyAttributes { .. }
+            | Self::TooLarge { .. }
+            | Self::SlowBody
+            | Self::EncodedBody => false,
+        }
+    }
+
+    /// The answer.
+    pub(super) fn reply(&self) -> Reply {
+        let (code, status, message, retry_after) = self.row();
+        Reply { retry_after, ..Reply::envelope(code, status, &message) }
+    }
+
+    /// Status code, its name, message, and seconds after which to come again.
+    fn row(&self) -> (u16, &'static str, Cow<'static, str>, Option<u32>) {
+        let (code, status, message): (u16, &'static str, Cow<'static, str>) = match self {
+            Self::Fact(error) => return fact(error),
+            Self::UnknownPath => (404, "NOT_FOUND", "404 page not found".into()),
+            Self::WrongMethod => (405, "METHOD_NOT_ALLOWED", "Method not allowed".into()),
+            Self::UnreadableBody => (400, "BAD_REQUEST", "Invalid Request Body".into()),
+            Self::Argument(message) => (400, "INVALID_ARGUMENT", (*message).into()),
+            Self::SchemaNotFound => (404, "NOT_FOUND", "Schema doesn't exist".into()),
+            Self::TooManyMessages { count, limit } => {
+                let message = format!("Too many messages: {count}, the limit is {limit}");
+                (400, "INVALID_ARGUMENT", message.into())
+            }
+            Self::TooManyAttributes { count, limit } => {
+                let message = format!("Too many attributes: {count}, the limit is {limit}");
+                (400, "INVALID_ARGUMENT", message.into())
+            }
+            Self::TooLarge { size, limit } => {
+                let message =
+                    format!("Message size is too large: {size} bytes, the limit is {limit}");
+                (413, "INVALID_ARGUMENT", message.into())
+            }
+            Self::SlowBody => (408, "TIMEOUT", "Request body timeout".into()),
+            Self::EncodedBody => {
+                (415, "UNSUPPORTED_MEDIA_TYPE", "Content-Encoding is not supported".into())
+            }
+            Self::Panicked => (500, "INTERNAL_SERVER_ERROR", "Internal Error".into()),
+        };
+        (code, status, message, None)
+    }
+}
+
+/// The service's facts. No `_` arm: a new one does not compile until somebody gives it a row.
+fn fact(error: &Error) -> (u16, &'static str, Cow<'static, str>, Option<u32>) {
+    const BUSY: &str = "Service is temporarily unavailable";
+    let (code, status, message): (u16, &'static str, Cow<'static, str>) = match error {
+        Error::Name(name) => (400, "INVALID_ARGUMENT", name.to_string().into()),
+        Error::Unauthorized => (401, "UNAUTHORIZED", "Unauthorized".into()),
+        Error::Forbidden => (403, "FORBIDDEN", "Access to this resource is forbidden".into()),
+        Error::NotAMember => (
+            403,
+            "FORBIDDEN",
+            "Access to this resource is forbidden. User is not a member of the project".into(),
+        ),
+        Error::ProjectNotFound => (404, "NOT_FOUND", "project doesn't exist".into()),
+        Error::TopicNotFound => (404, "NOT_FOUND", "Topic doesn't exist".into()),
+        Error::SubscriptionNotFound => (404, "NOT_FOUND", "Subscription doesn't exist".into()),
+        Error::UserNotFound => (404, "NOT_FOUND", "User doesn't exist".into()),
+        Error::UsersNotFound(users) => {
+            (404, "NOT_FOUND", format!("User(s): {} do not exist", users.join(", ")).into())
+        }
+        Error::TopicGone => (409, "CONFLICT", "Subscription's topic doesn't exist".into()),
+        Error::ProjectExists => (409, "ALREADY_EXISTS", "Project already exists".into()),
+        Error::TopicExists => (409, "ALREADY_EXISTS", "Topic already exists".into()),
+        Error::SubscriptionExists => (409, "ALREADY_EXISTS", "Subscription already exists".into()),
+        Error::UserExists => (409, "ALREADY_EXISTS", "User already exists".into()),
+        Error::AlreadyAMember => {
+            (409, "CONFLICT", "User is already a member of the project".into())
+        }
+        Error::ProjectNameTaken => {
+            (400, "INVALID_ARGUMENT", "invalid project name change, name already exists".into())
+        }
+        Error::InvalidProject(name) => {
+            (400, "INVALID_ARGUMENT", format!("invalid project: {name}").into())
+        }
+        Error::InvalidRole(role) => {
+            (400, "INVALID_ARGUMENT", format!("invalid role: {role}").into())
+        }
+        Error::DuplicateProject(name) => {
+            (400, "INVALID_ARGUMENT", format!("duplicate reference of project {name}").into())
+        }
+        Error::PushDisabled => (409, "CONFLICT", "Push functionality is currently disabled".into()),
+        Error::AckTimeout => (408, "TIMEOUT", "ack timeout".into()),
+        Error::NoAckPending => (500, "INTERNAL_SERVER_ERROR", "no ack pending".into()),
+        Error::WrongAck => (500, "INTERNAL_SERVER_ERROR", "wrong ack".into()),
+        Error::OffsetOutOfBounds => (400, "INVALID_ARGUMENT", "Offset out of bounds".into()),
+        Error::TimeOutOfBounds => (
+            409,
+            "CONFLICT",
+            "Timestamp is out of bounds for the subscription's topic/partition".into(),
+        ),
+        Error::InvalidPageToken => (400, "INVALID_ARGUMENT", "Invalid page token".into()),
+        Error::ObjectQuota => {
+            (429, "RESOURCE_EXHAUSTED", "Object quota of the project is exhausted".into())
+        }
+        Error::Unavailable | Error::Store(StoreError::Unavailable | StoreError::Stopped) => {
+            return (503, "UNAVAILABLE", BUSY.into(), Some(1));
+        }
+        Error::Store(StoreError::Full) => {
+            return (503, "RESOURCE_EXHAUSTED", "Storage is full".into(), Some(10));
+        }
+        // File and offset are for the log alone.
+        Error::Store(StoreError::Corrupt(_)) => {
+            (500, "INTERNAL_SERVER_ERROR", "Backend Error".into())
+        }
+    };
+    (code, status, message, None)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write as _;
+
+    use super::{Refusal, argument};
+    use crate::domain::InvalidName;
+    use crate::service::{Error, StoreError};
+
+    /// Everything the door may answer but 200: a change of wording shows here.
+    #[test]
+    fn the_whole_catalogue() {
+        let text = String::from;
+        let arguments = [
+            argument::PROJECT,
+            argument::USER,
+            argument::SUBSCRIPTION,
+            argument::MESSAGE,
+            argument::PULL,
+            argument::ALERT,
+            argument::OFFSET,
+            argument::TOPIC_ACL,
+            argument::SUBSCRIPTION_ACL,
+            argument::ACK_DEADLINE,
+            argument::ACK,
+            argument::ACK_ID,
+            argument::TOPIC_REF,
+            argument::SCHEMA_REF,
+            argument::PAGE_SIZE,
+            argument::ZULU,
+        ];
+        let own = [
+            Refusal::UnknownPath,
+            Refusal::WrongMethod,
+            Refusal::UnreadableBody,
+            Refusal::SchemaNotFound,
+            Refusal::TooManyMessages { count: 3, limit: 2 },
+            Refusal::TooManyAttributes { count: 3, limit: 2 },
+            Refusal::TooLarge { size: 3, limit: 2 },
+            Refusal::SlowBody,
+            Refusal::EncodedBody,
+            Refusal::Panicked,
+        ];
+        let facts = [
+            Error::Name(InvalidName("topic")),
+            Error::Unauthorized,
+            Error::Forbidden,
+            Error::NotAMember,
+            Error::ProjectNotFound,
+            Error::TopicNotFound,
+            Error::SubscriptionNotFound,
+            Error::UserNotFound,
+            Error::UsersNotFound(vec![text("a"), text("b")]),
+            Error::TopicGone,
+            Error::ProjectExists,
+            Error::TopicExists,
+            Error::SubscriptionExists,
+            Error::UserExists,
+            Error::AlreadyAMember,
+            Error::ProjectNameTaken,
+            Error::InvalidProject(text("p")),
+            Error::InvalidRole(text("r")),
+            Error::DuplicateProject("p".parse().unwrap()),
+            Error::PushDisabled,
+            Error::AckTimeout,
+            Error::NoAckPending,
+            Error::WrongAck,
+            Error::OffsetOutOfBounds,
+            Error::TimeOutOfBounds,
+            Error::InvalidPageToken,
+            Error::ObjectQuota,
+            Error::Unavailable,
+            Error::Store(StoreError::Unavailable),
+            Error::Store(StoreError::Stopped),
+            Error::Store(StoreError::Full),
+            Error::Store(StoreError::Corrupt("secret file".into())),
+        ];
+        let mut table = String::new();
+        let all = arguments.map(Refusal::Argument).into_iter();
+        for refusal in all.chain(own).chain(facts.map(Refusal::Fact)) {
+            let (code, status, message, retry) = refusal.row();
+            let ours = if refusal.is_fault() { " [fault]" } else { "" };
+            let retry = retry.map(|s| format!(" [retry after {s} s]")).unwrap_or_default();
+            writeln!(table, "{code} {status} {message}{ours}{retry}").unwrap();
+        }
+        assert_eq!(table, CATALOGUE);
+    }
+
+    const CATALOGUE: &str = "\
+400 INVALID_ARGUMENT Invalid Project Arguments
+400 INVALID_ARGUMENT Invalid User Arguments
+400 INVALID_ARGUMENT Invalid Subscription Arguments
+400 INVALID_ARGUMENT Invalid Message Arguments
+400 INVALID_ARGUMENT Invalid Pull Parameters Arguments
+400 INVALID_ARGUMENT Invalid Alert Arguments
+400 INVALID_ARGUMENT Invalid Offset Arguments
+400 INVALID_ARGUMENT Invalid Topic ACL Arguments
+400 INVALID_ARGUMENT Invalid Subscription ACL Arguments
+400 INVALID_ARGUMENT Invalid ackDeadlineSeconds(needs value between 0 and 600) Arguments
+400 INVALID_ARGUMENT Invalid ack parameter
+400 INVALID_ARGUMENT Invalid ack id
+400 INVALID_ARGUMENT Invalid Topic name
+400 INVALID_ARGUMENT wrong schema name declaration
+400 INVALID_ARGUMENT Invalid page size
+400 INVALID_ARGUMENT Time is not in valid Zulu format.
+404 NOT_FOUND 404 page not found
+405 METHOD_NOT_ALLOWED Method not allowed
+400 BAD_REQUEST Invalid Request Body
+404 NOT_FOUND Schema doesn't exist
+400 INVALID_ARGUMENT Too many messages: 3, the limit is 2
+400 INVALID_ARGUMENT Too many attributes: 3, the limit is 2
+413 INVALID_ARGUMENT Message size is too large: 3 bytes, the limit is 2
+408 TIMEOUT Request body timeout
+415 UNSUPPORTED_MEDIA_TYPE Content-Encoding is not supported
+500 INTERNAL_SERVER_ERROR Internal Error [fault]
+400 INVALID_ARGUMENT Invalid topic name
+401 UNAUTHORIZED Unauthorized
+403 FORBIDDEN Access to this resource is forbidden
+403 FORBIDDEN Access to this resource is forbidden. User is not a member of the project
+404 NOT_FOUND project doesn't exist
+404 NOT_FOUND Topic doesn't exist
+404 NOT_FOUND Subscription doesn't exist
+404 NOT_FOUND User doesn't exist
+404 NOT_FOUND User(s): a, b do not exist
+409 CONFLICT Subscription's topic doesn't exist
+409 ALREADY_EXISTS Project already exists
+409 ALREADY_EXISTS Topic already exists
+409 ALREADY_EXISTS Subscription already exists
+409 ALREADY_EXISTS User already exists
+409 CONFLICT User is already a member of the project
+400 INVALID_ARGUMENT invalid project name change, name already exists
+400 INVALID_ARGUMENT invalid project: p
+400 INVALID_ARGUMENT invalid role: r
+400 INVALID_ARGUMENT duplicate reference of project p
+409 CONFLICT Push functionality is currently disabled
+408 TIMEOUT ack timeout
+500 INTERNAL_SERVER_ERROR no ack pending
+500 INTERNAL_SERVER_ERROR wrong ack
+400 INVALID_ARGUMENT Offset out of bounds
+409 CONFLICT Timestamp is out of bounds for the subscription's topic/partition
+400 INVALID_ARGUMENT Invalid page token
+429 RESOURCE_EXHAUSTED Object quota of the project is exhausted
+503 UNAVAILABLE Service is temporarily unavailable [fault] [retry after 1 s]
+503 UNAVAILABLE Service is temporarily unavailable [fault] [retry after 1 s]
+503 UNAVAILABLE Service is temporarily unavailable [fault] [retry after 1 s]
+503 RESOURCE_EXHAUSTED Storage is full [fault] [retry after 10 s]
+500 INTERNAL_SERVER_ERROR Backend Error [fault]
+";
+}

@@ -1,0 +1,7 @@
+//! The JSON dialect: Go's `encoding/json` as AMS clients see it, read and written without a tree.
+
+mod read;
+mod write;
+
+pub(super) use read::{Alert, Fields, List, Object, Scalar, Text, boolean, integer, object, text};
+pub(super) use write::Writer;

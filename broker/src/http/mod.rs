@@ -1,0 +1,33 @@
+//! The AMS door: JSON over HTTP, byte for byte what existing AMS clients expect.
+//!
+//! It translates and knows no rule of the broker: a request finds its row in one table
+//! (`routes`), passes the `gate` (names, token, rights) and calls one verb of the service. The
+//! dialect itself (`ams-contract.md`) lives here alone: key order, indentation, error texts and
+//! their order of precedence.
+
+mod acl;
+mod alert;
+mod body;
+mod cors;
+mod error;
+mod gate;
+mod json;
+mod paging;
+mod path;
+mod projects;
+mod publish;
+mod pull;
+mod reply;
+mod routes;
+mod server;
+mod service_info;
+mod settings;
+mod subscriptions;
+pub mod tls;
+mod topics;
+mod users;
+mod zulu;
+
+pub use gate::Door;
+pub use server::{Server, ServerHandle, configure, serve};
+pub use settings::{AuthOption, Settings};

@@ -1,0 +1,64 @@
+//! What goes back to a client.
+
+use actix_web::HttpResponse;
+use actix_web::http::StatusCode;
+use actix_web::http::header::{
+    ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_TYPE, HeaderValue, RETRY_AFTER,
+};
+
+use super::json::Writer;
+
+/// Of every answer, errors and empty bodies too (O26, improved).
+const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
+
+/// An answer: only 200 is success, never another 2xx (`ams-clients.md` 0.3).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Reply {
+    pub(super) status: u16,
+    pub(super) body: String,
+    /// Seconds.
+    pub(super) retry_after: Option<u32>,
+}
+
+impl Reply {
+    /// 200 with a body.
+    pub(super) const fn ok(body: String) -> Self {
+        Self { status: 200, body, retry_after: None }
+    }
+
+    /// 200 with an empty body.
+    pub(super) const fn empty() -> Self {
+        Self::ok(String::new())
+    }
+
+    /// The error envelope (`ams-contract.md` 3), key order and indentation included.
+    pub(super) fn envelope(status: u16, name: &str, message: &str) -> Self {
+        let mut json = Writer::indented();
+        json.object(|json| {
+            json.key("error").object(|json| {
+                json.key("code").number(status);
+                json.key("message").text(message);
+                json.key("status").text(name);
+            });
+        });
+        Self { status, body: json.finish(), retry_after: None }
+    }
+
+    /// The answer as actix sends it. `cors`: the request named an origin; `close`: the connection
+    /// cannot be used any more.
+    pub(super) fn respond(self, cors: bool, close: bool) -> HttpResponse {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = HttpResponse::build(status);
+        response.insert_header((CONTENT_TYPE, JSON));
+        if cors {
+            response.insert_header((ACCESS_CONTROL_ALLOW_ORIGIN, "*"));
+        }
+        if let Some(seconds) = self.retry_after {
+            response.insert_header((RETRY_AFTER, seconds));
+        }
+        if close {
+            response.force_close();
+        }
+        response.body(self.body)
+    }
+}

@@ -1,0 +1,195 @@
+//! The routes, in one table: the first row that fits wins, so `:verb` rows stand before bare ones.
+//! Order and numbers are those of `ams-contract.md` 4; rows it has and we have not yet are absent
+//! and answer as unknown paths do.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use super::error::Refusal;
+use super::gate::Call;
+use super::reply::Reply;
+use super::{projects, publish, pull, service_info, subscriptions, topics, users};
+use crate::domain::{ProjectName, SubscriptionName, TopicName, UserName};
+use crate::service::{Caller, Route};
+
+type Answer<'a> = Pin<Box<dyn Future<Output = Result<Reply, Refusal>> + 'a>>;
+
+/// What a row does, by what its path names. All but open ones pass the gate.
+#[derive(Clone, Copy)]
+pub(super) enum Action {
+    /// Nobody is asked who they are.
+    Open(for<'a> fn(&'a Call<'_>) -> Answer<'a>),
+    /// The service.
+    Service(Route, for<'a> fn(&'a Call<'_>, &'a Caller) -> Answer<'a>),
+    /// A user of the service.
+    User(Route, for<'a> fn(&'a Call<'_>, &'a Caller, &'a UserName) -> Answer<'a>),
+    /// A project.
+    Project(Route, for<'a> fn(&'a Call<'_>, &'a Caller, &'a ProjectName) -> Answer<'a>),
+    /// A user of a project.
+    Member(
+        Route,
+        for<'a> fn(&'a Call<'_>, &'a Caller, &'a ProjectName, &'a UserName) -> Answer<'a>,
+    ),
+    /// A topic.
+    Topic(
+        Route,
+        for<'a> fn(&'a Call<'_>, &'a Caller, &'a ProjectName, &'a TopicName) -> Answer<'a>,
+    ),
+    /// A subscription.
+    Subscription(
+        Route,
+        for<'a> fn(&'a Call<'_>, &'a Caller, &'a ProjectName, &'a SubscriptionName) -> Answer<'a>,
+    ),
+}
+
+/// One route.
+pub(super) struct Row {
+    pub(super) method: &'static str,
+    /// Segments are literals, `{variable}` or `{variable}:verb`.
+    pub(super) pattern: &'static str,
+    pub(super) action: Action,
+}
+
+/// The variables of a path, as written; empty when the path has none of that kind.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Names<'a> {
+    pub(super) project: &'a str,
+    pub(super) subscription: &'a str,
+    pub(super) topic: &'a str,
+    pub(super) user: &'a str,
+}
+
+const fn row(method: &'static str, pattern: &'static str, action: Action) -> Row {
+    Row { method, pattern, action }
+}
+
+macro_rules! table {
+    ($($method:literal $pattern:literal $kind:ident[$($route:ident)?] $room:ident::$handler:ident($($arg:ident),*);)+) => {
+        &[$(row(
+            $method,
+            $pattern,
+            Action::$kind($(Route::$route,)? |call $(, $arg)*| Box::pin($room::$handler(call $(, $arg)*))),
+        )),+]
+    };
+}
+
+#[rustfmt::skip]
+static TABLE: &[Row] = table! {
+    /*  2 */ "GET" "/v1/status" Open[] service_info::status();
+    /*  7 */ "GET" "/v1/users/profile" Open[] users::profile();
+    /* 11 */ "POST" "/v1/users/{user}" User[UsersCreate] users::create(caller, user);
+    /* 20 */ "GET" "/v1/projects" Service[ProjectsList] projects::list(caller);
+    /* 22 */ "POST" "/v1/projects/{project}/members/{user}:add" Member[ProjectsAddUser] users::add(caller, project, user);
+    /* 25 */ "POST" "/v1/projects/{project}/members/{user}" Member[ProjectsCreateUser] users::create_member(caller, project, user);
+    /* 28 */ "GET" "/v1/projects/{project}" Project[ProjectsShow] projects::show(caller, project);
+    /*ours*/ "POST" "/v1/projects/{project}:modifyAlert" Project[ProjectsModifyAlert] projects::modify_alert(caller, project);
+    /* 29 */ "POST" "/v1/projects/{project}" Project[ProjectsCreate] projects::create(caller, project);
+    /* 30 */ "PUT" "/v1/projects/{project}" Project[ProjectsUpdate] projects::update(caller, project);
+    /* 31 */ "DELETE" "/v1/projects/{project}" Project[ProjectsDelete] projects::delete(caller, project);
+    /* 32 */ "GET" "/v1/projects/{project}/subscriptions" Project[SubscriptionsList] subscriptions::list(caller, project);
+    /* 33 */ "GET" "/v1/projects/{project}/topics/{topic}/subscriptions" Topic[SubscriptionsListByTopic] subscriptions::list_by_topic(caller, project, topic);
+    /* 34 */ "GET" "/v1/projects/{project}/subscriptions/{subscription}:offsets" Subscription[SubscriptionsOffsets] subscriptions::offsets(caller, project, name);
+    /* 35 */ "GET" "/v1/projects/{project}/subscriptions/{subscription}:timeToOffset" Subscription[SubscriptionsTimeToOffset] subscriptions::time_to_offset(caller, project, name);
+    /* 36 */ "GET" "/v1/projects/{project}/subscriptions/{subscription}:acl" Subscription[SubscriptionsAcl] subscriptions::acl(caller, project, name);
+    /* 38 */ "GET" "/v1/projects/{project}/subscriptions/{subscription}" Subscription[SubscriptionsShow] subscriptions::show(caller, project, name);
+    /* 39 */ "PUT" "/v1/projects/{project}/subscriptions/{subscription}" Subscription[SubscriptionsCreate] subscriptions::create(caller, project, name);
+    /* 40 */ "DELETE" "/v1/projects/{project}/subscriptions/{subscription}" Subscription[SubscriptionsDelete] subscriptions::delete(caller, project, name);
+    /* 41 */ "POST" "/v1/projects/{project}/subscriptions/{subscription}:pull" Subscription[SubscriptionsPull] pull::pull(caller, project, name);
+    /* 42 */ "POST" "/v1/projects/{project}/subscriptions/{subscription}:acknowledge" Subscription[SubscriptionsAcknowledge] pull::acknowledge(caller, project, name);
+    /* 44 */ "POST" "/v1/projects/{project}/subscriptions/{subscription}:modifyAckDeadline" Subscription[SubscriptionsModifyAckDeadline] subscriptions::modify_ack_deadline(caller, project, name);
+    /* 46 */ "POST" "/v1/projects/{project}/subscriptions/{subscription}:modifyOffset" Subscription[SubscriptionsModifyOffset] subscriptions::modify_offset(caller, project, name);
+    /* 47 */ "POST" "/v1/projects/{project}/subscriptions/{subscription}:modifyAcl" Subscription[SubscriptionsModifyAcl] subscriptions::modify_acl(caller, project, name);
+    /*ours*/ "POST" "/v1/projects/{project}/subscriptions/{subscription}:modifyAlert" Subscription[SubscriptionsModifyAlert] subscriptions::modify_alert(caller, project, name);
+    /* 48 */ "GET" "/v1/projects/{project}/topics" Project[TopicsList] topics::list(caller, project);
+    /* 49 */ "GET" "/v1/projects/{project}/topics/{topic}:acl" Topic[TopicsAcl] topics::acl(caller, project, name);
+    /* 51 */ "GET" "/v1/projects/{project}/topics/{topic}" Topic[TopicsShow] topics::show(caller, project, name);
+    /* 52 */ "PUT" "/v1/projects/{project}/topics/{topic}" Topic[TopicsCreate] topics::create(caller, project, name);
+    /* 53 */ "DELETE" "/v1/projects/{project}/topics/{topic}" Topic[TopicsDelete] topics::delete(caller, project, name);
+    /* 54 */ "POST" "/v1/projects/{project}/topics/{topic}:publish" Topic[TopicsPublish] publish::publish(caller, project, name);
+    /* 55 */ "POST" "/v1/projects/{project}/topics/{topic}:modifyAcl" Topic[TopicsModifyAcl] topics::modify_acl(caller, project, name);
+    /*ours*/ "POST" "/v1/projects/{project}/topics/{topic}:modifyAlert" Topic[TopicsModifyAlert] topics::modify_alert(caller, project, name);
+    /* 64 */ "GET" "/v1/version" Open[] service_info::version();
+};
+
+/// The first row that fits.
+///
+/// # Errors
+/// No row fits. A known path with another method is an unknown path, except `/v1/version` (O27).
+pub(super) fn find<'p>(
+    method: &str,
+    path: &[&'p str],
+) -> Result<(&'static Row, Names<'p>), Refusal> {
+    let mut rows = TABLE.iter().filter(|row| row.method == method);
+    rows.find_map(|row| Some((row, names(row.pattern, path)?))).ok_or(match path {
+        ["v1", "version"] => Refusal::WrongMethod,
+        _ => Refusal::UnknownPath,
+    })
+}
+
+/// The variables of `path` if `pattern` fits it.
+fn names<'p>(pattern: &str, path: &[&'p str]) -> Option<Names<'p>> {
+    let mut names = Names::default();
+    let mut actual = path.iter().copied();
+    for wanted in pattern.split('/').skip(1) {
+        let segment = actual.next()?;
+        let Some((variable, verb)) =
+            wanted.strip_prefix('{').and_then(|wanted| wanted.split_once('}'))
+        else {
+            if segment != wanted {
+                return None;
+            }
+            continue;
+        };
+        let name = segment.strip_suffix(verb).filter(|name| !name.is_empty())?;
+        match variable {
+            "project" => names.project = name,
+            "subscription" => names.subscription = name,
+            "topic" => names.topic = name,
+            _ => names.user = name,
+        }
+    }
+    actual.next().is_none().then_some(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::path::Path;
+    use super::{Refusal, TABLE, find};
+
+    fn found(method: &str, path: &str) -> String {
+        let path = Path::new(path);
+        match find(method, &path.segments().unwrap()) {
+            Ok((row, names)) => {
+                let names = [names.project, names.subscription, names.topic, names.user];
+                format!("{} {}", row.pattern, names.join(" ").trim())
+            }
+            Err(Refusal::WrongMethod) => String::from("405"),
+            Err(_) => String::from("404"),
+        }
+    }
+
+    #[test]
+    fn verbs_come_before_names_and_unknown_verbs_are_swallowed_into_them() {
+        let sub = "/v1/projects/{project}/subscriptions/{subscription}";
+        assert_eq!(found("GET", "/v1/projects/P/subscriptions/s:acl"), format!("{sub}:acl P s"));
+        assert_eq!(found("GET", "/v1/projects/P/subscriptions/s:pull"), format!("{sub} P s:pull"));
+        assert_eq!(found("GET", "/v1/projects/P/subscriptions/:acl"), format!("{sub} P :acl"));
+        assert_eq!(found("POST", "/v1/projects/P/subscriptions/s:foo"), "404");
+        assert_eq!(found("POST", "/v1/projects/P:foo"), "/v1/projects/{project} P:foo");
+        assert_eq!(found("POST", "/v1/projects/P/topics/t:foo"), "404");
+        assert_eq!(found("POST", "/v1/users/u:foo"), "/v1/users/{user} u:foo");
+        assert_eq!(found("GET", "/v1/users/profile"), "/v1/users/profile ");
+        assert_eq!(found("GET", "/v1/users/u"), "404");
+        assert_eq!(found("HEAD", "/v1/status"), "404");
+        assert_eq!(found("HEAD", "/v1/version"), "405");
+        assert_eq!(found("GET", "/v1/projects/P/topics/t/subscriptions/s"), "404");
+    }
+
+    #[test]
+    fn no_row_is_hidden_behind_an_earlier_one() {
+        for row in TABLE {
+            let path = row.pattern.replace(['{', '}'], "");
+            assert!(found(row.method, &path).starts_with(&format!("{} ", row.pattern)), "{path}");
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! Listening: how many threads, how many connections, how long they may take.
+
+use std::io;
+use std::net::TcpListener;
+
+pub use actix_web::dev::{Server, ServerHandle};
+use actix_web::web::{self, ServiceConfig};
+use actix_web::{App, HttpServer};
+use rustls::ServerConfig;
+
+use super::gate::{Door, answer};
+use super::settings::Settings;
+use crate::service::Broker;
+
+/// Serves `broker` on `plain` without and on `tls` with encryption; either may be absent. Nothing
+/// runs until the answer is awaited; [`Server::handle`] stops it: with `stop(true)` open requests
+/// may finish within the drain deadline. It takes no signals: whoever awaits it does.
+///
+/// # Errors
+/// When a listener cannot be used.
+pub fn serve(
+    plain: Option<TcpListener>,
+    tls: Option<(TcpListener, ServerConfig)>,
+    settings: &Settings,
+    broker: Broker,
+) -> io::Result<Server> {
+    let door = Door::new(broker, settings.clone());
+    let mut server = HttpServer::new(move || App::new().configure(configure(door.clone())))
+        .keep_alive(settings.keep_alive)
+        .client_request_timeout(settings.head_deadline)
+        .client_disconnect_timeout(std::time::Duration::from_secs(2))
+        .tls_handshake_timeout(settings.head_deadline)
+        .max_connections(settings.connections_per_worker)
+        .max_connection_rate(settings.handshakes_per_worker)
+        .shutdown_timeout(settings.drain_deadline.as_secs())
+        .disable_signals();
+    if let Some(workers) = settings.workers {
+        server = server.workers(workers.get());
+    }
+    if let Some(listener) = plain {
+        server = server.listen(listener)?;
+    }
+    if let Some((listener, mut config)) = tls {
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        server = server.listen_rustls_0_23(listener, config)?;
+    }
+    Ok(server.run())
+}
+
+/// Puts the door into an actix application: what [`serve`] runs, and tests run in process.
+pub fn configure(door: Door) -> impl FnOnce(&mut ServiceConfig) {
+    move |app| {
+        app.app_data(web::Data::new(door)).default_service(web::to(answer));
+    }
+}

@@ -1,0 +1,137 @@
+//! Topics (`ams-contract.md` 5.4, 7).
+
+use serde::de::MapAccess;
+
+use super::alert;
+use super::error::{Refusal, argument};
+use super::gate::Call;
+use super::json::{Alert, Fields, Text, Writer, object, text};
+use super::reply::Reply;
+use super::{acl, paging};
+use crate::domain::{ProjectName, TopicName};
+use crate::service::{Caller, TopicView};
+
+/// `GET /v1/projects/{project}/topics`
+pub(super) async fn list(
+    call: &Call<'_>,
+    caller: &Caller,
+    _: &ProjectName,
+) -> Result<Reply, Refusal> {
+    let page = call.broker.topics(caller, paging::wanted(call.query)?)?;
+    Ok(paging::reply("topics", &page, write))
+}
+
+/// `GET /v1/projects/{project}/topics/{topic}`
+pub(super) async fn show(
+    call: &Call<'_>,
+    caller: &Caller,
+    _: &ProjectName,
+    name: &TopicName,
+) -> Result<Reply, Refusal> {
+    Ok(reply(&call.broker.topic(caller, name)?))
+}
+
+/// `PUT /v1/projects/{project}/topics/{topic}`. The body may be absent; else it is an object of
+/// texts, of which only `schema` matters, beside the one object `alert`.
+pub(super) async fn create(
+    call: &Call<'_>,
+    caller: &Caller,
+    _: &ProjectName,
+    name: &TopicName,
+) -> Result<Reply, Refusal> {
+    #[derive(Default)]
+    struct NewTopic {
+        schema: String,
+        alert: Alert,
+    }
+
+    impl<'de> Fields<'de> for NewTopic {
+        fn field<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<bool, A::Error> {
+            match key {
+                "schema" => self.schema = text(map)?,
+                "alert" => self.alert = map.next_value()?,
+                _ => drop(map.next_value::<Text<'de>>()?),
+            }
+            Ok(true)
+        }
+    }
+
+    let body = call.body.read().await?;
+    let new: NewTopic = match body.as_ref() {
+        [] => NewTopic::default(),
+        body => object(body).map_err(|_| Refusal::UnreadableBody)?,
+    };
+    let alert = alert::at_creation(new.alert)?;
+    if !new.schema.is_empty() {
+        return Err(missing_schema(&new.schema));
+    }
+    Ok(reply(&call.broker.create_topic(caller, name, alert).await?))
+}
+
+/// What a reference to a schema answers while there are none.
+fn missing_schema(reference: &str) -> Refusal {
+    let segments: Vec<_> = reference.split('/').collect();
+    match segments.as_slice() {
+        ["projects", _, "schemas", _] => Refusal::SchemaNotFound,
+        _ => Refusal::Argument(argument::SCHEMA_REF),
+    }
+}
+
+/// `DELETE /v1/projects/{project}/topics/{topic}`
+pub(super) async fn delete(
+    call: &Call<'_>,
+    caller: &Caller,
+    _: &ProjectName,
+    name: &TopicName,
+) -> Result<Reply, Refusal> {
+    call.broker.delete_topic(caller, name).await?;
+    Ok(Reply::empty())
+}
+
+/// `GET /v1/projects/{project}/topics/{topic}:acl`
+pub(super) async fn acl(
+    call: &Call<'_>,
+    caller: &Caller,
+    _: &ProjectName,
+    name: &TopicName,
+) -> Result<Reply, Refusal> {
+    Ok(acl::show(&call.broker.topic_acl(caller, name)?))
+}
+
+/// `POST /v1/projects/{project}/topics/{topic}:modifyAcl`
+pub(super) async fn modify_acl(
+    call: &Call<'_>,
+    caller: &Caller,
+    _: &ProjectName,
+    name: &TopicName,
+) -> Result<Reply, Refusal> {
+    let users = acl::replacement(call, argument::TOPIC_ACL).await?;
+    call.broker.set_topic_acl(caller, name, users).await?;
+    Ok(Reply::empty())
+}
+
+/// `POST /v1/projects/{project}/topics/{topic}:modifyAlert` (ours)
+pub(super) async fn modify_alert(
+    call: &Call<'_>,
+    caller: &Caller,
+    _: &ProjectName,
+    name: &TopicName,
+) -> Result<Reply, Refusal> {
+    let alert = alert::replacement(call).await?;
+    call.broker.set_topic_alert(caller, name, alert).await?;
+    Ok(Reply::empty())
+}
+
+fn reply(topic: &TopicView) -> Reply {
+    let mut json = Writer::indented();
+    write(&mut json, topic);
+    Reply::ok(json.finish())
+}
+
+fn write(json: &mut Writer, topic: &TopicView) {
+    json.object(|json| {
+        json.key("name").text(&format!("/projects/{}/topics/{}", topic.project, topic.name));
+        json.key("created_on").text(&topic.created.to_seconds_text());
+        alert::write(json, &topic.alert);
+    });
+}

@@ -1,0 +1,19 @@
+//! The AMS dialect, in process: status, headers and exact bytes of every route.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may fail loudly"
+)]
+
+mod api;
+mod bad_input;
+mod logs;
+mod messages;
+mod projects;
+mod routing;
+mod subscriptions;
+mod topics;
+mod users;
+mod wire;

@@ -1,0 +1,207 @@
+//! What needs a real connection: bodies too large, too slow, encoded or broken off; TLS.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use broker::http::{ServerHandle, Settings, serve};
+use rustls::ServerConfig;
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+
+use crate::api::World;
+
+struct Listening {
+    world: World,
+    address: SocketAddr,
+    handle: ServerHandle,
+}
+
+fn settings() -> Settings {
+    Settings {
+        body_limit: 1_000,
+        workers: NonZeroUsize::new(1),
+        body_deadline: Duration::from_millis(300),
+        ..Settings::default()
+    }
+}
+
+async fn listen(tls: Option<ServerConfig>) -> Listening {
+    let world = World::new().await;
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let (plain, tls) = match tls {
+        None => (Some(listener), None),
+        Some(config) => (None, Some((listener, config))),
+    };
+    let server = serve(plain, tls, &settings(), world.api.broker.clone()).unwrap();
+    let handle = server.handle();
+    drop(actix_web::rt::spawn(server));
+    Listening { world, address, handle }
+}
+
+impl Listening {
+    /// Sends `parts` on one connection, a moment apart, and answers all that comes back until the
+    /// server closes or `answers` answers came.
+    async fn talk(&self, parts: Vec<Vec<u8>>, answers: usize) -> String {
+        let address = self.address;
+        let talk = move || {
+            let mut stream = TcpStream::connect(address).unwrap();
+            stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+            for part in parts {
+                stream.write_all(&part).unwrap();
+            }
+            let mut seen = Vec::new();
+            let mut buffer = [0; 4096];
+            loop {
+                let text = String::from_utf8_lossy(&seen).into_owned();
+                if text.matches("\"status\": ").count() >= answers {
+                    return text;
+                }
+                match stream.read(&mut buffer).unwrap() {
+                    0 => return text,
+                    n => seen.extend_from_slice(&buffer[..n]),
+                }
+            }
+        };
+        actix_web::rt::task::spawn_blocking(talk).await.unwrap()
+    }
+
+    fn publish(&self, headers: &str) -> Vec<u8> {
+        let token = &self.world.api.admin;
+        format!(
+            "POST /v1/projects/P/topics/t:publish HTTP/1.1\r\nHost: x\r\nx-api-key: {token}\r\n\
+             {headers}\r\n\r\n"
+        )
+        .into()
+    }
+
+    async fn stop(self) {
+        self.handle.stop(false).await;
+    }
+}
+
+const STATUS: &[u8] = b"GET /v1/status HTTP/1.1\r\nHost: x\r\n\r\n";
+
+#[actix_web::test]
+async fn a_body_beyond_the_limit_is_dropped_and_named_and_the_connection_lives() {
+    let server = listen(None).await;
+    let before = server.world.api.contents().await;
+    let head = server.publish("Content-Length: 1001");
+    let seen = server.talk(vec![head, vec![b' '; 1001], STATUS.to_vec()], 2).await;
+    assert!(seen.starts_with("HTTP/1.1 413 Payload Too Large\r\n"), "{seen}");
+    let message = "\"message\": \"Message size is too large: 1001 bytes, the limit is 1000\"";
+    assert!(seen.contains(message), "{seen}");
+    assert!(seen.contains("HTTP/1.1 200 OK"), "{seen}");
+
+    let chunk = [b"258\r\n".as_slice(), &[b' '; 600], b"\r\n"].concat();
+    let head = server.publish("Transfer-Encoding: chunked");
+    let body = [chunk.as_slice(), &chunk, b"0\r\n\r\n"].concat();
+    let seen = server.talk(vec![head, body, STATUS.to_vec()], 2).await;
+    assert!(seen.starts_with("HTTP/1.1 413 Payload Too Large\r\n"), "{seen}");
+    assert!(seen.contains("\"message\": \"Message size is too large: 1"), "{seen}");
+    assert!(seen.contains("bytes, the limit is 1000\""), "{seen}");
+    assert!(seen.contains("HTTP/1.1 200 OK"), "{seen}");
+
+    // Far beyond: the rest is not read for ever, the answer comes and the connection ends.
+    let start = Instant::now();
+    let head = server.publish("Content-Length: 1000000000000");
+    let seen = server.talk(vec![head, vec![b' '; 5_000]], usize::MAX).await;
+    assert!(seen.contains("too large: 1000000000000 bytes, the limit is 1000\""), "{seen}");
+    assert!(seen.contains("connection: close"), "{seen}");
+    assert!(start.elapsed() < Duration::from_secs(8));
+    assert_eq!(server.world.api.contents().await, before);
+    server.stop().await;
+}
+
+#[actix_web::test]
+async fn a_body_at_the_limit_is_taken() {
+    let server = listen(None).await;
+    let body = format!("{:1000}", "{}");
+    let head = server.publish("Content-Length: 1000");
+    let seen = server.talk(vec![head, body.into(), STATUS.to_vec()], 1).await;
+    assert!(seen.starts_with("HTTP/1.1 200 OK\r\n"), "{seen}");
+    assert!(seen.contains("{\n   \"messageIds\": []\n}"), "{seen}");
+    server.stop().await;
+}
+
+#[actix_web::test]
+async fn a_body_that_does_not_come_is_not_waited_for() {
+    let server = listen(None).await;
+    let head = server.publish("Content-Length: 10");
+    let start = Instant::now();
+    let seen = server.talk(vec![head, b"{".to_vec()], usize::MAX).await;
+    assert!(start.elapsed() >= Duration::from_millis(300));
+    assert!(seen.starts_with("HTTP/1.1 408 Request Timeout\r\n"), "{seen}");
+    assert!(seen.contains("\"message\": \"Request body timeout\""), "{seen}");
+    assert!(seen.contains("connection: close"), "{seen}");
+    server.stop().await;
+}
+
+#[actix_web::test]
+async fn an_encoded_body_is_not_decoded() {
+    let server = listen(None).await;
+    for encoding in ["gzip", "br", "identity, gzip", "nonsense"] {
+        let head = server.publish(&format!("Content-Encoding: {encoding}\r\nContent-Length: 4"));
+        let seen = server.talk(vec![head, b"\x1f\x8b\x08\0".to_vec()], 1).await;
+        assert!(seen.starts_with("HTTP/1.1 415 Unsupported Media Type\r\n"), "{seen}");
+        assert!(seen.contains("\"message\": \"Content-Encoding is not supported\""), "{seen}");
+    }
+    let head = server.publish("Content-Encoding: Identity\r\nContent-Length: 2");
+    let seen = server.talk(vec![head, b"{}".to_vec(), STATUS.to_vec()], 1).await;
+    assert!(seen.starts_with("HTTP/1.1 200 OK\r\n"), "{seen}");
+    server.stop().await;
+}
+
+#[actix_web::test]
+async fn a_refusal_before_the_body_is_read_reaches_a_client_that_still_writes() {
+    let server = listen(None).await;
+    let head =
+        b"POST /v1/projects/P/topics/t:publish HTTP/1.1\r\nHost: x\r\nContent-Length: 3000\r\n\r\n";
+    let seen = server.talk(vec![head.to_vec(), vec![b' '; 3_000], STATUS.to_vec()], 2).await;
+    assert!(seen.starts_with("HTTP/1.1 401 Unauthorized\r\n"), "{seen}");
+    assert!(seen.contains("HTTP/1.1 200 OK"), "{seen}");
+    server.stop().await;
+}
+
+#[actix_web::test]
+async fn a_body_that_breaks_off_publishes_nothing() {
+    let server = listen(None).await;
+    let before = server.world.api.contents().await;
+    let (head, address) = (server.publish("Content-Length: 100"), server.address);
+    let hang_up = move || {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.write_all(&head).unwrap();
+        stream.write_all(b"{\"messages\": [{}]}").unwrap();
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        let mut seen = String::new();
+        stream.read_to_string(&mut seen).unwrap();
+        seen
+    };
+    let seen = actix_web::rt::task::spawn_blocking(hang_up).await.unwrap();
+    assert!(!seen.contains("200 OK"), "{seen}");
+    assert_eq!(server.world.api.contents().await, before);
+    server.stop().await;
+}
+
+#[actix_web::test]
+async fn the_door_speaks_tls() {
+    let made = rcgen::generate_simple_self_signed([String::from("127.0.0.1")]).unwrap();
+    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .unwrap();
+    let server = listen(Some(config)).await;
+    let root = reqwest::Certificate::from_der(made.cert.der()).unwrap();
+    let client = reqwest::Client::builder().no_proxy().tls_certs_only([root]).build().unwrap();
+    let url = format!("https://127.0.0.1:{}/v1/status", server.address.port());
+    let answer = client.get(url).send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    assert!(answer.text().await.unwrap().contains("\"status\": \"ok\""));
+    server.stop().await;
+}
