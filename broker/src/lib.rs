@@ -1,8 +1,11 @@
 //! The AMS broker: projects, topics, subscriptions; publish, pull, acknowledge.
 
+pub mod app;
 pub mod clock;
+pub mod config;
 pub mod domain;
-pub mod store;
-pub mod service;
-pub mod files;
+mod files;
 pub mod http;
+pub mod report;
+pub mod service;
+pub mod store;

@@ -1,0 +1,299 @@
+//! Wires everything. Knows everyone, and nobody knows it but the cli.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::RngCore as _;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::clock::Clock;
+use crate::config::{self, Settings};
+use crate::files::{self, Readers};
+use crate::http;
+use crate::http::tls::{Certificates, TlsError};
+use crate::report::{ClientError, Reporter};
+use crate::service::{self, Broker};
+use crate::store::{self, Scope, Store};
+
+/// Requests in flight may take this long once the broker drains; last report and store come after,
+/// and a process must be gone within 10 s.
+const DRAIN: Duration = Duration::from_secs(5);
+/// The reporter bounds its last report itself; this is for a stuck one.
+const TASKS: Duration = Duration::from_secs(3);
+const CLOSE: Duration = Duration::from_millis(1_500);
+
+/// Why the broker did not start, by meaning.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Another process has the directory.
+    #[error("the directory {} is in use by another process", .0.display())]
+    InUse(PathBuf),
+    /// What is stored contradicts itself. Nothing was changed.
+    #[error("{0}")]
+    Damaged(String),
+    /// The store stopped while it was opened: start again.
+    #[error("{0}")]
+    Stopped(String),
+    /// Settings that cannot be used.
+    #[error("broker.{0}")]
+    Settings(String),
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// Anything else of the machine's.
+    #[error("{0}")]
+    Other(String),
+}
+
+impl StartError {
+    fn file(path: &Path, error: &io::Error) -> Self {
+        Self::Other(format!("{}: {error}", path.display()))
+    }
+}
+
+impl From<store::OpenError> for StartError {
+    fn from(error: store::OpenError) -> Self {
+        use store::OpenError::{Damaged, InUse, Io, Newer, Settings, Stopped};
+        let text = error.to_string();
+        match error {
+            InUse(dir) => Self::InUse(dir),
+            Damaged(_) | Newer(_) => Self::Damaged(text),
+            Settings(_) => Self::Settings(format!("store.embedded: {text}")),
+            Stopped(_) => Self::Stopped(text),
+            Io(..) => Self::Other(text),
+        }
+    }
+}
+
+impl From<store::StoreError> for StartError {
+    fn from(error: store::StoreError) -> Self {
+        match error {
+            store::StoreError::Corrupt(_) => Self::Damaged(error.to_string()),
+            store::StoreError::Stopped => Self::Stopped(error.to_string()),
+            store::StoreError::Unavailable | store::StoreError::Full => {
+                Self::Other(error.to_string())
+            }
+        }
+    }
+}
+
+impl From<service::OpenError> for StartError {
+    fn from(error: service::OpenError) -> Self {
+        match error {
+            service::OpenError::Damaged(_) => Self::Damaged(error.to_string()),
+            service::OpenError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<service::Error> for StartError {
+    fn from(error: service::Error) -> Self {
+        match error {
+            service::Error::Store(error) => error.into(),
+            other => Self::Other(format!("the user admin cannot be made: {other}")),
+        }
+    }
+}
+
+impl From<TlsError> for StartError {
+    fn from(error: TlsError) -> Self {
+        match error {
+            TlsError::HalfAPair | TlsError::Name(_) => Self::Settings(error.to_string()),
+            TlsError::File { .. } | TlsError::Content { .. } | TlsError::Make(_) => {
+                Self::Other(error.to_string())
+            }
+        }
+    }
+}
+
+impl From<ClientError> for StartError {
+    fn from(error: ClientError) -> Self {
+        match error {
+            ClientError::Url(_) => Self::Settings(error.to_string()),
+            other => Self::Other(other.to_string()),
+        }
+    }
+}
+
+/// A broker that serves.
+pub struct Running {
+    /// Where the API is, https; the port is the real one.
+    pub api_addr: SocketAddr,
+    /// Where it is without TLS.
+    pub plain_addr: Option<SocketAddr>,
+    /// What clients need to trust, unless the certificate is the operator's.
+    pub ca_file: Option<PathBuf>,
+    /// The file with the token of the user `admin`.
+    pub admin_token_file: PathBuf,
+    /// Whether the store was empty.
+    pub new: bool,
+    broker: Broker,
+    store: Arc<dyn Store>,
+    server: http::ServerHandle,
+    reporting: CancellationToken,
+    tasks: TaskTracker,
+}
+
+/// Opens the store in `dir/broker`, makes what is missing in `dir` (keys, certificates, the user
+/// `admin`), listens, and reports.
+///
+/// # Errors
+/// See [`StartError`]; nothing runs then, and the directory is free again.
+pub async fn start(
+    settings: &Settings,
+    dir: &Path,
+    clock: Arc<dyn Clock>,
+) -> Result<Running, StartError> {
+    let home = dir.join("broker");
+    files::make_dir(&home).map_err(|error| StartError::file(&home, &error))?;
+    let config::Store::Embedded(embedded) = &settings.store;
+    let store = store::open_embedded(&home, embedded.store()).await?;
+    let started = start_on(settings, dir, clock, Arc::clone(&store)).await;
+    if started.is_err()
+        && let Err(error) = store.close_store().await
+    {
+        tracing::error!(error = &error as &dyn std::error::Error, "store not closed");
+    }
+    started
+}
+
+async fn start_on(
+    settings: &Settings,
+    dir: &Path,
+    clock: Arc<dyn Clock>,
+    store: Arc<dyn Store>,
+) -> Result<Running, StartError> {
+    let new = store.load_scope(Scope::Service).await?.version == 0;
+    let key = token_key(&dir.join("token.key"), new)?;
+    let tasks = TaskTracker::new();
+    let (with, time) = (settings.service(), Arc::clone(&clock));
+    let broker = Broker::open(Arc::clone(&store), time, key, with, tasks.clone()).await?;
+    let admin_token_file = dir.join("admin.token");
+    keep(&admin_token_file, &broker.ensure_admin(&settings.admin.email).await?)?;
+
+    let certificates = Certificates::open(&settings.tls, &dir.join("tls"), clock)?;
+    let tls = listen(settings.listen)?;
+    let plain = settings.plain_listen.map(listen).transpose()?;
+    let address = |listener: &TcpListener| {
+        listener.local_addr().map_err(|error| StartError::Other(error.to_string()))
+    };
+    let api_addr = address(&tls)?;
+    let plain_addr = plain.as_ref().map(address).transpose()?;
+    let secret = dir.join("ingest.secret");
+    let reporter = Reporter::new(&settings.report, secret, broker.clone())?;
+    let mut door = settings.http.clone();
+    door.drain_deadline = door.drain_deadline.min(DRAIN);
+    let served_with = Some((tls, certificates.server_config()?));
+    let server = http::serve(plain, served_with, &door, broker.clone())
+        .map_err(|error| StartError::Other(error.to_string()))?;
+
+    let handle = server.handle();
+    tasks.spawn(async move {
+        if let Err(error) = server.await {
+            tracing::error!(error = &error as &dyn std::error::Error, "listener failed");
+        }
+    });
+    let reporting = CancellationToken::new();
+    match reporter {
+        Some(reporter) => drop(tasks.spawn(reporter.run(reporting.clone()))),
+        None => tracing::info!("broker.report.url is not set: nothing is reported"),
+    }
+    Ok(Running {
+        api_addr,
+        plain_addr,
+        ca_file: certificates.ca_file(),
+        admin_token_file,
+        new,
+        broker,
+        store,
+        server: handle,
+        reporting,
+        tasks,
+    })
+}
+
+impl Running {
+    /// Resolves when the store has stopped for good, with the reason.
+    pub async fn stopped(&self) -> Arc<str> {
+        self.store.stopped().await
+    }
+
+    /// Drains: new requests are refused, waiting pulls answered, those in flight finished; then the
+    /// last report and a clean end of the store. At most 10 s.
+    pub async fn shutdown(self) {
+        self.broker.drain();
+        if timeout(DRAIN, self.server.stop(true)).await.is_err() {
+            self.server.stop(false).await;
+        }
+        self.reporting.cancel();
+        self.tasks.close();
+        if timeout(TASKS, self.tasks.wait()).await.is_err() {
+            tracing::warn!("some tasks did not end in time");
+        }
+        match timeout(CLOSE, self.store.close_store()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "store not closed");
+            }
+            Err(_) => tracing::error!("the store did not close in time"),
+        }
+    }
+}
+
+fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).map_err(|source| StartError::Listen { address, source })
+}
+
+/// The key that seals tokens; made for a new store only, or the tokens of an old one would be lost.
+fn token_key(path: &Path, new: bool) -> Result<[u8; 32], StartError> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => {
+            let digits = text.trim_end();
+            let mut key = [0; 32];
+            let read = digits.len() == 64
+                && digits.bytes().all(|digit| digit.is_ascii_hexdigit())
+                && key.iter_mut().enumerate().all(|(at, byte)| {
+                    let pair = digits.get(2 * at..2 * at + 2);
+                    let value = pair.and_then(|pair| u8::from_str_radix(pair, 16).ok());
+                    value.is_some_and(|value| {
+                        *byte = value;
+                        true
+                    })
+                });
+            let broken = || StartError::Damaged(format!("{} holds no key", path.display()));
+            read.then_some(key).ok_or_else(broken)
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound && new => {
+            let mut key = [0; 32];
+            rand::rng().fill_bytes(&mut key);
+            let text: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+            files::write(path, text.as_bytes(), Readers::Owner)
+                .map_err(|error| StartError::file(path, &error))?;
+            Ok(key)
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(StartError::Damaged(format!(
+            "{} is missing: put it back, it seals the tokens of this store",
+            path.display()
+        ))),
+        Err(error) => Err(StartError::file(path, &error)),
+    }
+}
+
+/// Makes `path` hold `text`, for its owner only.
+fn keep(path: &Path, text: &str) -> Result<(), StartError> {
+    if std::fs::read(path).is_ok_and(|found| found == text.as_bytes()) {
+        return Ok(());
+    }
+    files::write(path, text.as_bytes(), Readers::Owner)
+        .map_err(|error| StartError::file(path, &error))
+}

@@ -1,0 +1,269 @@
+//! The `[broker]` section: composes what each floor declares. Only the cli reads files and the
+//! environment.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{http, report, service, store};
+
+/// Everything that can be set for the broker.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// Where the API is served, https.
+    pub listen: SocketAddr,
+    /// Where the API is served without TLS, for a balancer that ends it; off by default.
+    #[serde(with = "optional_address")]
+    pub plain_listen: Option<SocketAddr>,
+    /// Certificates.
+    pub tls: http::tls::Settings,
+    /// The AMS door.
+    pub http: http::Settings,
+    /// The verbs.
+    pub service: Service,
+    /// Tokens.
+    pub auth: Auth,
+    /// Where the truth is kept.
+    pub store: Store,
+    /// What metrics-svc is told.
+    pub report: report::Settings,
+    /// The user `admin`.
+    pub admin: Admin,
+}
+
+/// `[broker.service]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Service {
+    /// Most topics and subscriptions of one project.
+    pub objects_per_project: usize,
+    /// How long a verb tries to make an unknown outcome definite.
+    #[serde(with = "duration")]
+    pub deadline: Duration,
+    /// Most messages of one pull, whatever the client asks.
+    pub pull_messages: u64,
+    /// Most bytes of one pull; at least one message is handed out.
+    pub pull_bytes: u64,
+}
+
+/// `[broker.auth]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Auth {
+    /// Whether the routes that AMS lets show a token show it; else its prefix.
+    pub reveal_tokens: bool,
+}
+
+/// `[broker.store.KIND]`: which store, with its own keys.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", from = "Stores")]
+pub enum Store {
+    /// A directory of this machine.
+    Embedded(Embedded),
+}
+
+/// How [`Store`] is read: an unknown kind beside a known one is an error, not passed over.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Stores {
+    #[serde(default)]
+    embedded: Embedded,
+}
+
+impl From<Stores> for Store {
+    fn from(stores: Stores) -> Self {
+        Self::Embedded(stores.embedded)
+    }
+}
+
+/// `[broker.store.embedded]`: sizes in bytes; whole 4 KiB pages.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Embedded {
+    /// Size of the first file of each log.
+    pub first_slot_bytes: u64,
+    /// Files of the entry log double until they are this large.
+    pub max_slot_bytes: u64,
+    /// The largest batch that is taken; it must fit the first file.
+    pub largest_record_bytes: u64,
+    /// How much of what was written last is kept for readers.
+    pub cache_bytes: u64,
+}
+
+/// `[broker.admin]`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Admin {
+    /// Mail address of the user `admin`, may be empty.
+    pub email: String,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8443),
+            plain_listen: None,
+            tls: http::tls::Settings::default(),
+            http: http::Settings::default(),
+            service: Service::default(),
+            auth: Auth { reveal_tokens: true },
+            store: Store::Embedded(Embedded::default()),
+            report: report::Settings::default(),
+            admin: Admin::default(),
+        }
+    }
+}
+
+impl Default for Service {
+    fn default() -> Self {
+        Self {
+            objects_per_project: 50_000,
+            deadline: Duration::from_secs(10),
+            pull_messages: 10_000,
+            pull_bytes: 32 * 1024 * 1024,
+        }
+    }
+}
+
+impl Default for Auth {
+    fn default() -> Self {
+        Self { reveal_tokens: true }
+    }
+}
+
+impl Default for Embedded {
+    fn default() -> Self {
+        let store = store::EmbeddedSettings::default();
+        Self {
+            first_slot_bytes: store.first_slot,
+            max_slot_bytes: store.max_slot,
+            largest_record_bytes: store.largest_record,
+            cache_bytes: store.cache_bytes,
+        }
+    }
+}
+
+impl Settings {
+    /// What the service takes.
+    pub const fn service(&self) -> service::Settings {
+        service::Settings {
+            objects_per_project: self.service.objects_per_project,
+            deadline: self.service.deadline,
+            reveal_tokens: self.auth.reveal_tokens,
+            pull_messages: self.service.pull_messages,
+            pull_bytes: self.service.pull_bytes,
+        }
+    }
+}
+
+impl Embedded {
+    /// What the store takes.
+    pub fn store(&self) -> store::EmbeddedSettings {
+        store::EmbeddedSettings {
+            first_slot: self.first_slot_bytes,
+            max_slot: self.max_slot_bytes,
+            largest_record: self.largest_record_bytes,
+            cache_bytes: self.cache_bytes,
+            ..store::EmbeddedSettings::default()
+        }
+    }
+}
+
+/// An address, or empty text for none.
+mod optional_address {
+    use std::net::SocketAddr;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Option<SocketAddr>, D::Error> {
+        let text = String::deserialize(from)?;
+        if text.is_empty() {
+            return Ok(None);
+        }
+        text.parse().map(Some).map_err(|_| {
+            serde::de::Error::custom(format!("`{text}` is not an address such as 127.0.0.1:8080"))
+        })
+    }
+
+    pub(super) fn serialize<S: Serializer>(
+        address: &Option<SocketAddr>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        match address {
+            Some(address) => to.collect_str(address),
+            None => to.serialize_str(""),
+        }
+    }
+}
+
+/// A duration as text: `90s`, `15m`, `7d`. Longer than zero.
+mod duration {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+        let text = String::deserialize(from)?;
+        match humantime::parse_duration(&text) {
+            Ok(duration) if !duration.is_zero() => Ok(duration),
+            _ => Err(serde::de::Error::custom(format!(
+                "`{text}` is not a duration such as 90s, 15m or 7d"
+            ))),
+        }
+    }
+
+    pub(super) fn serialize<S: Serializer>(duration: &Duration, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(&humantime::format_duration(*duration))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Settings, serde_json::Error> {
+        serde_json::from_str(text)
+    }
+
+    #[test]
+    fn unknown_keys_are_errors_in_every_section() {
+        for bad in [
+            r#"{"listne":1}"#,
+            r#"{"tls":{"listne":1}}"#,
+            r#"{"http":{"listne":1}}"#,
+            r#"{"service":{"listne":1}}"#,
+            r#"{"auth":{"listne":1}}"#,
+            r#"{"store":{"embedded":{"listne":1}}}"#,
+            r#"{"store":{"listne":{}}}"#,
+            r#"{"store":{"embedded":{},"listne":{}}}"#,
+            r#"{"report":{"listne":1}}"#,
+            r#"{"admin":{"listne":1}}"#,
+        ] {
+            assert!(read(bad).unwrap_err().to_string().contains("listne"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_is_printed_reads_back_the_same() {
+        let mut settings = Settings::default();
+        for plain in [None, Some(SocketAddr::from(([127, 0, 0, 1], 8080)))] {
+            settings.plain_listen = plain;
+            let text = serde_json::to_string(&settings).unwrap();
+            assert_eq!(read(&text).unwrap(), settings);
+        }
+    }
+
+    #[test]
+    fn a_duration_is_a_text_and_longer_than_zero() {
+        let settings = read(r#"{"report":{"every":"2s"}}"#).unwrap();
+        assert_eq!(settings.report.every, Duration::from_secs(2));
+        for bad in [r#""0s""#, r#""soon""#, "5"] {
+            assert!(read(&format!(r#"{{"report":{{"every":{bad}}}}}"#)).is_err(), "{bad}");
+            assert!(read(&format!(r#"{{"service":{{"deadline":{bad}}}}}"#)).is_err(), "{bad}");
+        }
+    }
+}
