@@ -1,6 +1,17 @@
 //! Receives what brokers report, judges every subscription, serves Prometheus and mails.
+//!
+//! Each floor uses only those after it: `app`, `config`, `http`, `watch`, `notify`, `db`, `alert`,
+//! `decode`, `series`, `clock` (held by `tests/tidy.rs`).
 
 pub mod alert;
+mod app;
 pub mod clock;
+pub mod config;
+pub mod db;
 pub mod decode;
+pub mod http;
+pub mod notify;
 pub mod series;
+pub mod watch;
+
+pub use app::{Running, StartError, start};

@@ -1,0 +1,217 @@
+//! What cannot be asked of a broker again: one SQLite file, `DIR/metrics/metrics.sqlite3`.
+//!
+//! Judge state, incidents, mails to be sent, deletions, and fifteen days of minute samples. WAL
+//! with `synchronous = FULL`: an answer leaves after what it says is on disk. One connection; every
+//! call runs on the blocking pool, and whether the last one worked is a gauge.
+
+mod outbox;
+mod schema;
+mod state;
+
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+
+pub use outbox::{Kind, Mail, NewMail, Outcome, Queue};
+pub use state::{Closing, Commit, Deletion, IncidentRow, Sample, Saved};
+
+/// How long a write waits for another program that holds the file (an operator's `sqlite3`).
+const BUSY: Duration = Duration::from_secs(1);
+
+/// The database. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Db(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    connection: Mutex<Connection>,
+    up: AtomicBool,
+    /// Held for as long as the database is open.
+    _lock: File,
+}
+
+/// The database could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process has it.
+    #[error("{0} is in use by another process")]
+    InUse(PathBuf),
+    /// The directory cannot be made or locked.
+    #[error("{path}: {source}")]
+    Directory {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Written by a newer version of this program.
+    #[error("{path} has format {found}, this program knows up to {known}")]
+    TooNew {
+        /// The file.
+        path: PathBuf,
+        /// Its `user_version`.
+        found: i64,
+        /// Ours.
+        known: i64,
+    },
+    /// SQLite or a row that cannot be read.
+    #[error("{path}: {source}")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: DbError,
+    },
+}
+
+/// The database refused.
+#[derive(Debug, thiserror::Error)]
+pub enum DbError {
+    /// SQLite's reason.
+    #[error("database: {0}")]
+    Sqlite(#[from] rusqlite::Error),
+    /// A value that is not what this program writes.
+    #[error("database: a row cannot be read: {0}")]
+    Row(#[from] serde_json::Error),
+    /// The process is shutting down.
+    #[error("database: stopped")]
+    Stopped,
+}
+
+impl Db {
+    /// Opens `directory/metrics.sqlite3`, makes it when it is missing, and locks the directory.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn open(directory: &Path) -> Result<Self, OpenError> {
+        let at = |source| OpenError::Directory { path: directory.to_owned(), source };
+        std::fs::create_dir_all(directory).map_err(at)?;
+        let lock = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(directory.join("lock"))
+            .map_err(at)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(OpenError::InUse(directory.to_owned())),
+            Err(TryLockError::Error(source)) => return Err(at(source)),
+        }
+        let path = directory.join("metrics.sqlite3");
+        let damaged = |source: DbError| OpenError::Damaged { path: path.clone(), source };
+        let mut connection = connect(&path).map_err(|error| damaged(error.into()))?;
+        match schema::prepare(&mut connection) {
+            Ok(Ok(())) => {}
+            Ok(Err(found)) => {
+                return Err(OpenError::TooNew { path, found, known: schema::VERSION });
+            }
+            Err(error) => return Err(damaged(error.into())),
+        }
+        let inner =
+            Inner { connection: Mutex::new(connection), up: AtomicBool::new(true), _lock: lock };
+        Ok(Self(Arc::new(inner)))
+    }
+
+    /// Whether the last call worked.
+    pub fn is_up(&self) -> bool {
+        self.0.up.load(Ordering::Relaxed)
+    }
+
+    /// Runs `work` in one immediate transaction on the blocking pool; all of it or nothing.
+    async fn write<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T, DbError> + Send + 'static,
+    ) -> Result<T, DbError> {
+        let inner = Arc::clone(&self.0);
+        let done = tokio::task::spawn_blocking(move || {
+            let result = inner.write(work);
+            inner.up.store(result.is_ok(), Ordering::Relaxed);
+            result
+        });
+        done.await.unwrap_or(Err(DbError::Stopped))
+    }
+
+    /// Runs `work` on the blocking pool, for reading.
+    async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, DbError> + Send + 'static,
+    ) -> Result<T, DbError> {
+        let inner = Arc::clone(&self.0);
+        let done = tokio::task::spawn_blocking(move || {
+            let connection = inner.connection.lock().unwrap_or_else(PoisonError::into_inner);
+            work(&connection)
+        });
+        done.await.unwrap_or(Err(DbError::Stopped))
+    }
+}
+
+impl Inner {
+    fn write<T>(
+        &self,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T, DbError>,
+    ) -> Result<T, DbError> {
+        let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let value = work(&transaction)?;
+        transaction.commit()?;
+        Ok(value)
+    }
+}
+
+fn connect(path: &Path) -> Result<Connection, rusqlite::Error> {
+    let connection = Connection::open(path)?;
+    connection.busy_timeout(BUSY)?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    Ok(connection)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_process_at_a_time_has_the_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = Db::open(dir.path()).unwrap();
+        assert!(matches!(Db::open(dir.path()), Err(OpenError::InUse(_))));
+        drop(first);
+        assert!(Db::open(dir.path()).is_ok());
+    }
+
+    #[test]
+    fn a_newer_format_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(Db::open(dir.path()).unwrap());
+        let raw = Connection::open(dir.path().join("metrics.sqlite3")).unwrap();
+        raw.pragma_update(None, "user_version", schema::VERSION + 1).unwrap();
+        drop(raw);
+        let refused = Db::open(dir.path()).unwrap_err();
+        assert!(matches!(refused, OpenError::TooNew { found: 2, known: 1, .. }), "{refused}");
+    }
+
+    #[test]
+    fn a_file_that_is_no_database_is_reported_with_its_path() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("metrics.sqlite3"), "x".repeat(4096)).unwrap();
+        let refused = Db::open(dir.path()).unwrap_err();
+        assert!(refused.to_string().contains("metrics.sqlite3"), "{refused}");
+    }
+
+    #[tokio::test]
+    async fn a_refused_write_is_seen_and_a_later_one_heals_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let db = Db::open(dir.path()).unwrap();
+        let other = Connection::open(dir.path().join("metrics.sqlite3")).unwrap();
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        assert!(db.write(|_| Ok(())).await.is_err());
+        assert!(!db.is_up());
+        other.execute_batch("ROLLBACK").unwrap();
+        assert!(db.write(|_| Ok(())).await.is_ok());
+        assert!(db.is_up());
+    }
+}

@@ -1,0 +1,77 @@
+//! Minute samples: one row per resource that changed, once a minute.
+
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
+use serde_json::{Map, Value as Json};
+use uuid::Uuid;
+
+use super::Watch;
+use crate::db::Sample;
+use crate::series::{Held, Series, Value};
+
+/// A digest of what is on disk of each resource, and the minute of the last look.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    minute: u64,
+    written: HashMap<Uuid, u64>,
+}
+
+impl Watch {
+    /// Writes the samples of this minute, once. A refused write is made good by the next minute's:
+    /// values are cumulative.
+    pub async fn keep_history(&self) {
+        let now = self.clock.wall();
+        let minute = now.secs() / 60;
+        let samples = {
+            let known = self.known();
+            let mut seen = self.history.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            if seen.minute == minute {
+                return;
+            }
+            seen.minute = minute;
+            changed(&known.series, &mut seen, minute)
+        };
+        if let Err(error) = self.db.keep_samples(samples, now).await {
+            tracing::error!(%error, "history was not written");
+            let mut seen = self.history.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            seen.written.clear();
+        }
+    }
+}
+
+fn changed(series: &Series, seen: &mut Seen, minute: u64) -> Vec<Sample> {
+    let topics = series.topics().filter_map(|view| Some(("topic", view.held?)));
+    let subscriptions =
+        series.subscriptions().filter_map(|view| Some(("subscription", view.held?)));
+    let mut written = HashMap::new();
+    let mut samples = Vec::new();
+    for (kind, held) in topics.chain(subscriptions) {
+        let (id, body) = (held.record.id, body(held));
+        let mut digest = DefaultHasher::new();
+        body.hash(&mut digest);
+        let digest = digest.finish();
+        written.insert(id, digest);
+        if seen.written.get(&id) != Some(&digest) {
+            samples.push(Sample { minute, resource: id, kind, body });
+        }
+    }
+    seen.written = written;
+    samples
+}
+
+fn body(held: &Held) -> String {
+    let mut values = Map::new();
+    for point in &held.record.points {
+        let name = match point.label.is_empty() {
+            true => point.metric.otlp.to_owned(),
+            false => format!("{}/{}", point.metric.otlp, point.label),
+        };
+        let value = match point.value {
+            Value::Count(count) => Json::from(count),
+            Value::Seconds(seconds) => Json::from(seconds),
+        };
+        values.insert(name, value);
+    }
+    Json::Object(values).to_string()
+}
