@@ -1,0 +1,114 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+/// An ARGO Messaging Service in one program.
+///
+/// Without a subcommand: the broker and metrics-svc in one process. Everything else is set in a
+/// file (--config), by the environment (AMS_BROKER__LISTEN=...), or not at all; see --check-config.
+#[derive(Debug, Parser)]
+#[command(name = "ams", version)]
+pub(crate) struct Args {
+    /// Directory for everything that is kept; made if it is missing
+    #[arg(long, global = true, value_name = "DIR", default_value = "./ams-data")]
+    pub(crate) data: PathBuf,
+
+    /// Where the API is served (https) [default: 127.0.0.1:8443]
+    #[arg(long, global = true, value_name = "ADDR")]
+    pub(crate) listen: Option<SocketAddr>,
+
+    /// Where /metrics is served [default: 127.0.0.1:9464]
+    #[arg(long, global = true, value_name = "ADDR")]
+    pub(crate) metrics_listen: Option<SocketAddr>,
+
+    /// A TOML file with settings
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+
+    /// Print the settings that would be used, secrets masked, and exit
+    #[arg(long, global = true)]
+    pub(crate) check_config: bool,
+
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Only the broker
+    Broker,
+    /// Only metrics-svc
+    MetricsSvc,
+    /// Alarms
+    Alert {
+        #[command(subcommand)]
+        what: Alert,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Alert {
+    /// Send one mail and report each step of the exchange with the relay
+    Test {
+        /// Whom to send it to
+        #[arg(long, value_name = "ADDRESS")]
+        to: String,
+    },
+}
+
+impl Args {
+    /// Refuses flags that would be ignored.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let (broker, metrics) = match &self.command {
+            None => (true, true),
+            Some(Command::Broker) => (true, false),
+            Some(Command::MetricsSvc) => (false, true),
+            Some(Command::Alert { .. }) => (false, false),
+        };
+        if self.listen.is_some() && !broker {
+            return Err(String::from("--listen: this subcommand serves no API"));
+        }
+        if self.metrics_listen.is_some() && !metrics {
+            return Err(String::from("--metrics-listen: this subcommand serves no metrics"));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_stand_before_or_behind_a_subcommand() {
+        for line in [["ams", "--data", "x", "broker"], ["ams", "broker", "--data", "x"]] {
+            let args = Args::try_parse_from(line).unwrap();
+            assert_eq!(args.data, PathBuf::from("x"));
+            assert!(matches!(args.command, Some(Command::Broker)));
+        }
+        let plain = Args::try_parse_from(["ams"]).unwrap();
+        assert_eq!(plain.data, PathBuf::from("./ams-data"));
+        assert!(plain.check().is_ok());
+    }
+
+    #[test]
+    fn a_flag_that_would_be_ignored_is_refused() {
+        let check = |line: &[&str]| Args::try_parse_from(line).unwrap().check();
+        assert!(check(&["ams", "broker", "--listen", "127.0.0.1:0"]).is_ok());
+        assert!(check(&["ams", "broker", "--metrics-listen", "127.0.0.1:0"]).is_err());
+        assert!(check(&["ams", "metrics-svc", "--listen", "127.0.0.1:0"]).is_err());
+        assert!(
+            check(&["ams", "alert", "test", "--to", "a@b.org", "--listen", "[::1]:0"]).is_err()
+        );
+    }
+}

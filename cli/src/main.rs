@@ -1,0 +1,55 @@
+//! The `ams` program: broker and metrics-svc in one process, or one of them.
+//!
+//! Exit codes others rely on: 0 clean, 1 other, 2 usage or configuration, 3 damaged data, 4 store
+//! stopped, 5 directory in use.
+
+mod alert;
+mod args;
+mod config;
+mod failure;
+mod print;
+mod run;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser as _;
+
+use args::{Alert, Args, Command};
+use config::Config;
+use failure::Failure;
+
+fn main() -> ExitCode {
+    match run(Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            print::error(&failure.to_string());
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+fn run(args: Args) -> Result<(), Failure> {
+    args.check().map_err(Failure::Usage)?;
+    let config = Config::load(&args, std::env::vars_os())?;
+    if args.check_config {
+        return print::lines(&[config.to_toml()?]);
+    }
+    telemetry::init(&config.log.filter, config.log.format)
+        .map_err(|error| Failure::Usage(format!("log.filter: {error}")))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::Other(format!("no runtime: {error}")))?;
+    let data = args.data.as_path();
+    let done = runtime.block_on(async {
+        match &args.command {
+            None => run::both(config, data).await,
+            Some(Command::Broker) => run::broker(config, data).await,
+            Some(Command::MetricsSvc) => run::metrics_svc(config, data).await,
+            Some(Command::Alert { what: Alert::Test { to } }) => alert::test(&config, to).await,
+        }
+    });
+    runtime.shutdown_timeout(Duration::from_millis(200));
+    done
+}
