@@ -1,7 +1,7 @@
 //! Every metric, spelt once: OTLP name, Prometheus name, unit and help text.
 //!
 //! Words only. The broker fills them, metrics-svc shows them, dashboards and rules are checked
-//! against [`EXPOSED`].
+//! against [`REPORTED`] and [`DERIVED`].
 
 /// What kind of figure a metric is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
