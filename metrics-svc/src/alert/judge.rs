@@ -376,13 +376,22 @@ impl Round<'_> {
             memory.pending = None;
             return false;
         }
-        let heard = Pending { instance: broker.instance.clone(), sequence: broker.sequence };
+        let heard = Pending {
+            instance: broker.instance.clone(),
+            sequence: broker.sequence,
+            unused: finding.unused,
+        };
         let first = memory.pending.get_or_insert_with(|| heard.clone());
         if *first == heard {
             return false;
         }
         if !finding.unused {
             let start = facts.clock_start().unwrap_or(facts.now);
+        if first.unused != heard.unused {
+            // Its first consumer has come: that it waited before is not this one's fault.
+            *first = heard;
+            return false;
+        }
             memory.stall = Some(Shown { state, reason, since: broker.ours(start) });
             memory.pending = None;
         }

@@ -59,6 +59,8 @@ pub(super) struct Shown {
 pub(super) struct Pending {
     pub(super) instance: String,
     pub(super) sequence: u64,
+    /// Nobody had used the subscription then: what was seen was no stall.
+    pub(super) unused: bool,
 }
 
 /// The deletion of a topic under its subscription.

@@ -417,3 +417,23 @@ fn a_seek_backward_that_excuses_starts_the_clock_anew() {
     assert_eq!(world.opened().len(), 1);
     assert_eq!(world.opened()[0].since, now);
 }
+
+#[test]
+fn the_first_pull_from_an_unused_subscription_has_time_to_acknowledge() {
+    let mut world = World::new();
+    let now = world.now;
+    world.sub().publish(now);
+    world.run(mins(20), |_, _| {});
+    assert_eq!(world.state(), State::Orphan);
+    // It pulls before the report at 13, is judged at 15, and acknowledges within its deadline.
+    world.run_until(8);
+    world.run(mins(1), |sub, now| match now.secs() % 30 {
+        9 => {
+            sub.pull(now);
+        }
+        17 if sub.window.is_some() => sub.ack(now),
+        _ => {}
+    });
+    assert_eq!(world.state(), State::Idle);
+    assert!(world.opened().is_empty(), "{:?}", world.opened());
+}
