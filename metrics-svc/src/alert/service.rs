@@ -61,7 +61,7 @@ impl Service {
             .brokers()
             .filter(|broker| broker.is_fresh(now))
             .filter_map(Broker::failing)
-            .find(|failing| now.since(failing.since) >= hold);
+            .find(|failing| failing.lasted() >= hold);
         let any_fresh = series.brokers().any(|broker| broker.is_fresh(now));
         let none_came = series.brokers().next().is_none()
             && known

@@ -54,6 +54,13 @@ pub struct Failing {
     last_call_at: Time,
 }
 
+impl Failing {
+    /// How long calls have been seen to fail. Silence after the last one proves nothing.
+    pub fn lasted(&self) -> Duration {
+        self.last_call_at.since(self.since)
+    }
+}
+
 impl Broker {
     pub(super) fn first_seen(report: &Report, received_at: Time) -> Self {
         let mut broker = Self {

@@ -213,3 +213,42 @@ fn a_broker_that_is_back_before_the_second_look_was_not_gone() {
     world.run(mins(3), works_and_publishes);
     assert!(world.changes.is_empty());
 }
+
+#[test]
+fn one_failed_call_and_then_none_is_no_service_fault() {
+    let mut world = World::new();
+    world.calls.insert(("publish", "ok"), 1);
+    world.run(mins(1), works_and_publishes);
+    world.calls.insert(("publish", "fault"), 1);
+    world.run(mins(10), |_, _| {});
+    assert!(world.changes.is_empty(), "{:?}", kinds(&world));
+}
+
+/// Only ours: the broker's shows what it would have shown.
+fn set_our_clock_back(world: &mut World) {
+    world.now = world.now.minus(mins(60));
+    world.ahead += mins(60);
+}
+
+#[test]
+fn our_clock_set_back_delays_no_owners_incident_by_more_than_the_threshold() {
+    let mut world = World::new();
+    world.run(mins(5), works_and_publishes);
+    set_our_clock_back(&mut world);
+    world.run(mins(13), |sub, now| sub.publish(now));
+    assert_eq!(kinds(&world), [IncidentKind::Subscription]);
+}
+
+#[test]
+fn our_clock_set_back_does_not_hide_a_broker_that_dies() {
+    let mut world = World::new();
+    world.run(mins(5), works_and_publishes);
+    set_our_clock_back(&mut world);
+    world.broker_up = false;
+    world.run(mins(3), |_, _| {});
+    assert_eq!(kinds(&world), [IncidentKind::TelemetryBlind]);
+    world.restart_broker();
+    world.run(mins(5), works_and_publishes);
+    world.run(mins(13), |sub, now| sub.publish(now));
+    assert_eq!(kinds(&world), [IncidentKind::TelemetryBlind, IncidentKind::Subscription]);
+}
