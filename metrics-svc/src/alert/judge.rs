@@ -40,6 +40,8 @@ pub struct Judge {
     verdicts: BTreeMap<Uuid, Verdict>,
     service: Service,
     started_at: Time,
+    /// The same, or when our clock was found set back to before it.
+    awake_since: Time,
 }
 
 /// What one evaluation knows beside the subscription.
@@ -69,6 +71,7 @@ impl Judge {
             incidents,
             verdicts: BTreeMap::new(),
             started_at,
+            awake_since: started_at,
         }
     }
 
@@ -78,7 +81,8 @@ impl Judge {
         let mut evaluation = Evaluation::default();
         self.forget_deleted(series, now, &mut evaluation);
         let known = !self.memories.is_empty();
-        let times = (self.started_at, now);
+        self.awake_since = self.awake_since.min(now);
+        let times = (self.awake_since, now);
         let (health, changes) =
             self.service.evaluate(series, &mut self.incidents, times, known, settings);
         evaluation.incidents.extend(changes);
@@ -89,7 +93,7 @@ impl Judge {
             settings,
             health,
             now,
-            starting: now.since(self.started_at) < settings.hold(quiet),
+            starting: now.since(self.awake_since) < settings.hold(quiet),
             started_at: self.started_at,
         };
         let open: BTreeMap<Uuid, Uuid> = self
@@ -106,6 +110,7 @@ impl Judge {
                 SavedSubscription::new(id, subscription.project, subscription.topic_id, now)
             });
             let before = memory.clone();
+            memory.not_after(now);
             let (verdict, lost) = round.judge(&view, &mut memory);
             let muted_until = round.in_force(&view).muted_until.map(|(until, _)| until);
             let present = Present {
@@ -382,16 +387,16 @@ impl Round<'_> {
             unused: finding.unused,
         };
         let first = memory.pending.get_or_insert_with(|| heard.clone());
-        if *first == heard {
-            return false;
-        }
-        if !finding.unused {
-            let start = facts.clock_start().unwrap_or(facts.now);
         if first.unused != heard.unused {
             // Its first consumer has come: that it waited before is not this one's fault.
             *first = heard;
             return false;
         }
+        if *first == heard {
+            return false;
+        }
+        if !finding.unused {
+            let start = facts.clock_start().unwrap_or(facts.now);
             memory.stall = Some(Shown { state, reason, since: broker.ours(start) });
             memory.pending = None;
         }

@@ -111,6 +111,15 @@ impl SavedSubscription {
         }
     }
 
+    /// Our clock may have been set back: nothing was seen later than now, or its hold would last
+    /// until the clock is there again.
+    pub(super) fn not_after(&mut self, now: Time) {
+        self.calm_since = self.calm_since.map(|since| since.min(now));
+        if let Some(loss) = &mut self.last_loss {
+            loss.at = loss.at.min(now);
+        }
+    }
+
     /// Takes in what the newest record says. `fresh` = the subscription was created while
     /// metrics-svc ran, so that everything in its counters is new.
     pub(super) fn learn(

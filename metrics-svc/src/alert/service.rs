@@ -56,6 +56,8 @@ impl Service {
         settings: &JudgeSettings,
     ) -> (Health, Vec<IncidentChange>) {
         let mut changes = Vec::new();
+        // A fault from the future was seen before our clock was set back.
+        self.fault_at = self.fault_at.map(|at| at.min(now));
         let hold = settings.hold(FAULT_HOLD);
         let failing = series
             .brokers()

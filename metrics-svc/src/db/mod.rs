@@ -180,13 +180,68 @@ mod tests {
         let first = Db::open(dir.path()).unwrap();
         assert!(matches!(Db::open(dir.path()), Err(OpenError::InUse(_))));
         drop(first);
-        assert!(Db::open(dir.path()).is_ok());
+        let held = Db::open(dir.path()).unwrap();
+        held.let_go();
+        assert!(Db::open(dir.path()).is_ok(), "given up by a stop that somebody outlives");
+    }
+
+    #[tokio::test]
+    async fn nobody_else_on_the_machine_can_read_it() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let home = dir.path().join("new/metrics");
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        let db = Db::open(&home).unwrap();
+        db.write(|_| Ok(())).await.unwrap();
+        assert_eq!(mode(&home), 0o700);
+        let modes = || {
+            let files = std::fs::read_dir(&home).unwrap().map(|file| file.unwrap().path());
+            files.map(|path| (mode(&path), path)).collect::<Vec<_>>()
+        };
+        assert!(modes().len() >= 3, "lock, database and its log: {:?}", modes());
+        assert!(modes().iter().all(|(mode, _)| *mode == 0o600), "{:?}", modes());
+        drop(db);
+        // Made by an earlier version, or restored from a backup.
+        let wide = Permissions::from_mode(0o644);
+        std::fs::set_permissions(home.join("metrics.sqlite3"), wide).unwrap();
+        std::fs::set_permissions(&home, Permissions::from_mode(0o755)).unwrap();
+        let db = Db::open(&home).unwrap();
+        db.write(|_| Ok(())).await.unwrap();
+        assert_eq!(mode(&home), 0o700);
+        assert!(modes().iter().all(|(mode, _)| *mode == 0o600), "{:?}", modes());
+    }
+
+    #[tokio::test]
+    async fn a_clock_that_was_set_back_does_not_hold_mails_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let db = Db::open(dir.path()).unwrap();
+        let now = Time::from_secs(1_790_000_000);
+        let mail = NewMail {
+            incident: uuid::Uuid::new_v4(),
+            kind: Kind::Open,
+            recipient: String::from("a@example.org"),
+            merge_key: String::new(),
+            body: String::new(),
+            due_at: now.plus(Duration::from_secs(10)),
+            expires_at: now.plus(Duration::from_secs(86_400)),
+        };
+        db.post(vec![mail], now).await.unwrap();
+        assert!(db.due(now.plus(Duration::from_secs(1))).await.unwrap().is_empty());
+        let back = now.minus(Duration::from_secs(3_600));
+        let due = db.due(back).await.unwrap();
+        assert_eq!(due.len(), 1);
+        // Deferred, it waits its time.
+        let retry = Outcome::Retry(back.plus(Duration::from_secs(30)), String::from("451"));
+        db.settle(vec![due[0].id], retry, back).await.unwrap();
+        assert!(db.due(back.plus(Duration::from_secs(1))).await.unwrap().is_empty());
+        assert_eq!(db.due(back.plus(Duration::from_secs(30))).await.unwrap().len(), 1);
     }
 
     #[test]
     fn a_newer_format_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         drop(Db::open(dir.path()).unwrap());
+    use crate::clock::Time;
         let raw = Connection::open(dir.path().join("metrics.sqlite3")).unwrap();
         raw.pragma_update(None, "user_version", schema::VERSION + 1).unwrap();
         drop(raw);

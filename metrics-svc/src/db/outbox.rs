@@ -119,7 +119,8 @@ pub(super) fn loaded(nanos: i64) -> Time {
 /// At most this many mails are handled in one turn.
 const TURN: i64 = 500;
 
-/// A closing mail waits until its opening one is settled.
+/// A closing mail waits until its opening one is settled. A mail from the future was written
+/// before the clock was set back: it is due.
 const DUE: &str = "
 SELECT o.id, o.incident, o.kind, o.recipient, o.merge_key, o.body, o.attempts, o.expires_at,
        o.lead, l.incident AS lead_incident, pl.incident AS opening_incident
@@ -128,7 +129,8 @@ LEFT JOIN outbox l ON l.id = o.lead
 LEFT JOIN outbox p ON o.kind = 'resolve' AND p.kind = 'open'
      AND p.incident = o.incident AND p.recipient = o.recipient
 LEFT JOIN outbox pl ON pl.id = p.lead
-WHERE o.status = 'waiting' AND o.due_at <= ?1 AND (p.id IS NULL OR p.status <> 'waiting')
+WHERE o.status = 'waiting' AND (o.due_at <= ?1 OR o.created_at > ?1)
+      AND (p.id IS NULL OR p.status <> 'waiting')
 ORDER BY o.due_at, o.id LIMIT ?2";
 
 impl Db {
@@ -245,8 +247,9 @@ fn settle(
 ) -> Result<(), DbError> {
     let (status, why) = match outcome {
         Outcome::Retry(at, why) => {
-            let sql = "UPDATE outbox SET due_at = ?2, last_error = ?3 WHERE id = ?1";
-            transaction.execute(sql, params![id, stored(*at), why])?;
+            let sql = "UPDATE outbox SET due_at = ?2, last_error = ?3,
+                       created_at = min(created_at, ?4) WHERE id = ?1";
+            transaction.execute(sql, params![id, stored(*at), why, stored(now)])?;
             return Ok(());
         }
         Outcome::Sent => ("sent", None),

@@ -43,14 +43,16 @@ impl Pace {
 /// A relay that fails makes all mails wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Pause {
+    /// When it began, and when it ends.
+    since: Time,
     until: Time,
     failures: u32,
 }
 
 impl Pause {
-    /// Whether nothing is to be tried now.
+    /// Whether nothing is to be tried now. A clock that was set back ends the pause.
     pub fn holds(&self, now: Time) -> bool {
-        now < self.until
+        self.since <= now && now < self.until
     }
 
     /// The relay works.
@@ -60,6 +62,7 @@ impl Pause {
 
     /// One more failure; returns when to try again.
     pub fn lengthen(&mut self, pace: &Pace, now: Time) -> Time {
+        self.since = now;
         self.until = now.plus(pace.retry(self.failures));
         self.failures = self.failures.saturating_add(1);
         self.until
@@ -95,6 +98,7 @@ mod tests {
         assert!(!pause.holds(now));
         let first = pause.lengthen(&pace, now);
         assert!(pause.holds(now) && !pause.holds(first));
+        assert!(!pause.holds(now.minus(Duration::from_secs(600))), "the clock was set back");
         let second = pause.lengthen(&pace, first);
         assert!(second.since(first) > first.since(now));
         pause.clear();

@@ -136,9 +136,11 @@ impl Broker {
         Time(time.0.saturating_add_signed(self.offset()))
     }
 
-    /// Whether its newest report is not older than three intervals.
+    /// Whether its newest report is not older than three intervals. One from the future came
+    /// before our clock was set back: the next one says more.
     pub fn is_fresh(&self, now: Time) -> bool {
-        now.since(self.received_at) <= self.interval.saturating_mul(MISSED)
+        let apart = now.since(self.received_at).max(self.received_at.since(now));
+        apart <= self.interval.saturating_mul(MISSED)
     }
 
     /// Calls that failed in every report up to the newest one: at least 5 % of them.
@@ -183,7 +185,8 @@ impl Broker {
                 last_call_at: received_at,
             });
             self.failing = Some(Failing {
-                since: before.since,
+                // Our clock may have been set back since.
+                since: before.since.min(since),
                 calls: before.calls.saturating_add(calls),
                 faults: before.faults.saturating_add(faults),
                 last_call_at: received_at,
