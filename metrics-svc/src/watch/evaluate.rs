@@ -266,7 +266,12 @@ fn known_story(incident: &Incident, now: Time) -> Story {
         evidence: incident.evidence.clone(),
         advice: incident.advice.clone(),
         threshold: incident.threshold,
-        threshold_from: String::from("default"),
+        threshold_from: incident
+            .evidence
+            .get("thresholdFrom")
+            .and_then(serde_json::Value::as_str)
+            .unwrap_or("default")
+            .to_owned(),
         note: String::new(),
     }
 }

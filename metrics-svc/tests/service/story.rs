@@ -112,6 +112,10 @@ async fn a_stall_is_one_opening_mail_and_its_end_one_closing_mail() {
     assert!(mails[1].subject().starts_with("[OK] proj/sub: well again"), "{mails:?}");
     assert_eq!(mails[1].header("In-Reply-To"), mails[0].header("Message-ID"));
     assert_eq!(incident(&mails[0]), incident(&mails[1]));
+    for mail in &mails {
+        let text = mail.text.replace("=\r\n", "").replace("=\n", "");
+        assert!(text.contains("(set on the subscription)"), "{text}");
+    }
     house.running.shutdown().await;
     assert_eq!(relay.taken().len(), 2);
 }
