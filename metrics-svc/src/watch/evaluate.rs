@@ -159,7 +159,10 @@ impl Watch {
         if let (Some(CloseReason::Deleted { by }), Some(id)) =
             (&mut incident.close_reason, incident.subscription)
             && by.is_empty()
-            && let Some(known) = self.deleted_by.get(&id)
+            && let Some(known) = self.deleted_by.get(&id).or_else(|| {
+                // It may have gone with its project.
+                self.deleted_by.get(&incident.project_id?)
+            })
         {
             by.clone_from(known);
         }
