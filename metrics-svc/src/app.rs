@@ -161,8 +161,11 @@ impl Running {
             self.tasks.close();
             self.tasks.wait().await;
         };
-        if tokio::time::timeout(DRAIN, drained).await.is_err() {
-            tracing::warn!("metrics-svc stopped before everything under way was finished");
+        match tokio::time::timeout(DRAIN, drained).await {
+            Ok(()) => self.watch.let_go(),
+            Err(_) => {
+                tracing::warn!("metrics-svc stopped before everything under way was finished");
+            }
         }
     }
 }

@@ -8,7 +8,8 @@ mod outbox;
 mod schema;
 mod state;
 
-use std::fs::{File, TryLockError};
+use std::fs::{DirBuilder, File, Permissions, TryLockError};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -30,8 +31,8 @@ pub struct Db(Arc<Inner>);
 struct Inner {
     connection: Mutex<Connection>,
     up: AtomicBool,
-    /// Held for as long as the database is open.
-    _lock: File,
+    /// Held for as long as the database is open, or until [`Db::let_go`].
+    lock: File,
 }
 
 /// The database could not be opened.
@@ -40,7 +41,7 @@ pub enum OpenError {
     /// Another process has it.
     #[error("{0} is in use by another process")]
     InUse(PathBuf),
-    /// The directory cannot be made or locked.
+    /// The directory or a file in it cannot be made, locked or closed to others.
     #[error("{path}: {source}")]
     Directory {
         /// Which.
@@ -89,19 +90,17 @@ impl Db {
     /// See [`OpenError`].
     pub fn open(directory: &Path) -> Result<Self, OpenError> {
         let at = |source| OpenError::Directory { path: directory.to_owned(), source };
-        std::fs::create_dir_all(directory).map_err(at)?;
-        let lock = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(directory.join("lock"))
-            .map_err(at)?;
+        DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(at)?;
+        std::fs::set_permissions(directory, Permissions::from_mode(0o700)).map_err(at)?;
+        let lock = own_file(&directory.join("lock")).map_err(at)?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(OpenError::InUse(directory.to_owned())),
             Err(TryLockError::Error(source)) => return Err(at(source)),
         }
         let path = directory.join("metrics.sqlite3");
+        // SQLite gives its -wal and -shm files the mode of the database.
+        own_file(&path).map_err(|source| OpenError::Directory { path: path.clone(), source })?;
         let damaged = |source: DbError| OpenError::Damaged { path: path.clone(), source };
         let mut connection = connect(&path).map_err(|error| damaged(error.into()))?;
         match schema::prepare(&mut connection) {
@@ -111,9 +110,16 @@ impl Db {
             }
             Err(error) => return Err(damaged(error.into())),
         }
-        let inner =
-            Inner { connection: Mutex::new(connection), up: AtomicBool::new(true), _lock: lock };
+        let inner = Inner { connection: Mutex::new(connection), up: AtomicBool::new(true), lock };
         Ok(Self(Arc::new(inner)))
+    }
+
+    /// Gives the directory up: nothing is written any more, though a listener's threads may hold
+    /// this a moment longer.
+    pub fn let_go(&self) {
+        if let Err(error) = self.0.lock.unlock() {
+            tracing::warn!(%error, "the data directory stays locked until the process ends");
+        }
     }
 
     /// Whether the last call worked.
@@ -162,6 +168,14 @@ impl Inner {
     }
 }
 
+/// Opens a file that only its owner may read, and makes it where it is missing: mail addresses
+/// and hashes of tokens live here.
+fn own_file(path: &Path) -> std::io::Result<File> {
+    let file = File::options().create(true).truncate(false).write(true).mode(0o600).open(path)?;
+    file.set_permissions(Permissions::from_mode(0o600))?;
+    Ok(file)
+}
+
 fn connect(path: &Path) -> Result<Connection, rusqlite::Error> {
     let connection = Connection::open(path)?;
     connection.busy_timeout(BUSY)?;
@@ -173,6 +187,7 @@ fn connect(path: &Path) -> Result<Connection, rusqlite::Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Time;
 
     #[test]
     fn one_process_at_a_time_has_the_directory() {
@@ -241,7 +256,6 @@ mod tests {
     fn a_newer_format_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         drop(Db::open(dir.path()).unwrap());
-    use crate::clock::Time;
         let raw = Connection::open(dir.path().join("metrics.sqlite3")).unwrap();
         raw.pragma_update(None, "user_version", schema::VERSION + 1).unwrap();
         drop(raw);

@@ -254,6 +254,11 @@ impl Watch {
         Ok(())
     }
 
+    /// Gives the data directory up, after the last write.
+    pub fn let_go(&self) {
+        self.db.let_go();
+    }
+
     /// Waits until no mail waits, at most so long; whether that came true.
     pub async fn drain_mail(&self, at_most: Duration) -> bool {
         let empty = async {
