@@ -55,14 +55,17 @@ pub(crate) async fn both(config: Config, data: &Path) -> Result<(), Failure> {
          process were at {host}; it ends when this mail is out.\n"
     );
     let told = async {
-        match metrics.tell_operators("[CRITICAL] AMS: the store has stopped", &text).await {
+        match metrics.tell_operators("the store has stopped", &text).await {
             Ok(()) if metrics.drain_mail(LAST_MAIL).await => {}
             Ok(()) => tracing::error!("mails were not sent in time"),
             Err(error) => tracing::error!(%error, "the operators cannot be told"),
         }
     };
     tokio::select! {
-        () = told => {}
+        // As a whole: a mail from memory and the outbox behind it have one minute together.
+        told = timeout(LAST_MAIL, told) => if told.is_err() {
+            tracing::error!("mails were not sent in time");
+        },
         () = signals.next() => {}
     }
     metrics.shutdown().await;

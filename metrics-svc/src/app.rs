@@ -23,6 +23,9 @@ use crate::watch::{RestoreError, Watch};
 /// How long a stop waits for what is under way.
 const DRAIN: Duration = Duration::from_secs(5);
 
+/// How long a mail that the database refuses is tried to be sent without it.
+const UNWRITTEN: Duration = Duration::from_secs(30);
+
 /// metrics-svc could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -137,12 +140,13 @@ impl Running {
         &self.secret
     }
 
-    /// Mails the operators something that is no incident (the store stopped), at once.
+    /// Mails the operators something that is no incident (the store stopped), at once; from
+    /// memory, within 30 s, if the database refuses as well.
     ///
     /// # Errors
-    /// The database refuses.
+    /// The database refuses, and the mail could not be sent without it.
     pub async fn tell_operators(&self, subject: &str, text: &str) -> Result<(), DbError> {
-        self.watch.tell_operators(subject, text).await
+        self.watch.tell_operators(subject, text, UNWRITTEN).await
     }
 
     /// Waits until no mail waits to be sent, at most so long; whether that came true. For a

@@ -234,14 +234,15 @@ impl Mailer {
     }
 
     /// Sends `notice` to each of `operators` without the outbox, for when the database refuses.
-    /// Tries again like the outbox does, for as long, and gives up at `stop`.
+    /// Tries again like the outbox does, for as long, and gives up at `stop`. Whether it was
+    /// taken or refused for each of them.
     pub async fn send_unwritten(
         &self,
         notice: Notice,
         operators: Vec<String>,
         stop: CancellationToken,
-    ) {
-        let Some(relay) = &self.relay else { return };
+    ) -> bool {
+        let Some(relay) = &self.relay else { return false };
         let incident = Uuid::new_v4();
         let content = notice.content(&self.links);
         let until = notice.told_at.plus(self.pace.give_up);
@@ -280,6 +281,7 @@ impl Mailer {
                 () = tokio::time::sleep(wait) => {}
             }
         }
+        waiting.is_empty()
     }
 }
 

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::alert::{Incident, Judge, JudgeSettings, SavedSubscription};
@@ -229,15 +230,21 @@ impl Watch {
         self.db.queue().await.ok()
     }
 
-    /// Mails the operators something that is no incident, through the outbox.
+    /// Mails the operators something that is no incident, through the outbox; from memory, within
+    /// `at_most`, if the database refuses: it may be on the disk that is being complained of.
     ///
     /// # Errors
-    /// The database refuses.
-    pub async fn tell_operators(&self, subject: &str, text: &str) -> Result<(), DbError> {
+    /// The database refuses, and the mail could not be sent without it.
+    pub async fn tell_operators(
+        &self,
+        subject: &str,
+        text: &str,
+        at_most: Duration,
+    ) -> Result<(), DbError> {
         let now = self.clock.wall();
         let notice = Notice { subject: subject.to_owned(), text: text.to_owned(), told_at: now };
         let incident = Uuid::new_v4();
-        let body = Written::Notice(notice).to_json();
+        let body = Written::Notice(notice.clone()).to_json();
         let mail = |recipient: &String| NewMail {
             incident,
             kind: crate::db::Kind::Notice,
@@ -247,11 +254,21 @@ impl Watch {
             due_at: now,
             expires_at: now.plus(self.pace.give_up),
         };
-        if self.mailer.is_on() {
-            self.db.post(self.settings.operators.iter().map(mail).collect(), now).await?;
-            self.mailer.wake();
+        if !self.mailer.is_on() {
+            return Ok(());
         }
-        Ok(())
+        let Err(error) = self.db.post(self.operators().iter().map(mail).collect(), now).await
+        else {
+            self.mailer.wake();
+            return Ok(());
+        };
+        tracing::error!(%error, "the database refuses a mail: it is sent from memory");
+        let sending =
+            self.mailer.send_unwritten(notice, self.operators(), CancellationToken::new());
+        match tokio::time::timeout(at_most, sending).await {
+            Ok(true) => Ok(()),
+            Ok(false) | Err(_) => Err(error),
+        }
     }
 
     /// Gives the data directory up, after the last write.

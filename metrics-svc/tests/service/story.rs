@@ -8,7 +8,7 @@ use metrics_svc::clock::{Clock as _, ManualClock};
 use metrics_svc::{Running, start};
 use serde_json::{Value, json};
 
-use super::broker::{Broker, Facts, get};
+use super::broker::{Broker, Facts, PROJECT, STORE, get};
 use super::ingest::{NOW, settings};
 use super::relay::{Relay, Taken};
 
@@ -175,5 +175,48 @@ async fn operators_can_be_told_something_and_waited_for() {
     let mails = relay.taken();
     assert_eq!((mails.len(), mails[0].to.as_str()), (1, "ops@example.org"));
     assert_eq!(mails[0].subject(), "[CRIT] AMS: the store stopped");
+    house.running.shutdown().await;
+}
+
+#[tokio::test]
+async fn operators_are_told_from_memory_when_the_database_refuses_too() {
+    let relay = Relay::start().await;
+    let (dir, clock) = (tempfile::tempdir().unwrap(), ManualClock::at(NOW));
+    let house = House::start(dir.path(), &clock, &relay).await;
+    // The store stopped because the disk is bad: the database is on the same one.
+    let raw = rusqlite::Connection::open(dir.path().join("metrics/metrics.sqlite3")).unwrap();
+    raw.execute_batch("BEGIN IMMEDIATE").unwrap();
+    house.running.tell_operators("the store stopped", "fsync failed").await.unwrap();
+    let mails = relay.taken();
+    assert_eq!((mails.len(), mails[0].to.as_str()), (1, "ops@example.org"));
+    assert_eq!(mails[0].subject(), "[CRIT] AMS: the store stopped");
+    raw.execute_batch("ROLLBACK").unwrap();
+    house.running.shutdown().await;
+    assert_eq!(relay.taken().len(), 1, "told once");
+}
+
+#[tokio::test]
+async fn who_deleted_the_project_is_known_after_a_kill_before_the_closing_mail() {
+    let relay = Relay::start().await;
+    let (dir, clock) = (tempfile::tempdir().unwrap(), ManualClock::at(NOW));
+    let mut house = House::start(dir.path(), &clock, &relay).await;
+    house.greet(json!({"stallAfter": "2m"})).await;
+    house.pass(stalled(), 20).await;
+    relay.mails(1).await;
+    house.running.shutdown().await;
+    // What a kill leaves: the deletion is written down, what it closes is not.
+    let raw = rusqlite::Connection::open(dir.path().join("metrics/metrics.sqlite3")).unwrap();
+    let at = i64::try_from(clock.wall().0).unwrap();
+    let sql = "INSERT INTO deletion (kind, id, name, by_user, at)
+               VALUES ('project', ?1, 'proj', 'bob', ?2)";
+    raw.execute(sql, rusqlite::params![PROJECT.to_string(), at]).unwrap();
+    let mut house = House::start(dir.path(), &clock, &relay).await;
+    house.broker.report(clock.wall(), None).await;
+    let empty = json!({"format": 1, "store": STORE, "scope": "service", "from": null, "to": 99,
+        "objects": [], "deleted": [], "more": false});
+    assert_eq!(house.broker.directory(&empty).await.status, 200);
+    house.pass(stalled(), 3).await;
+    let mails = relay.mails(2).await;
+    assert!(mails[1].subject().contains("subscription deleted by bob"), "{}", mails[1].subject());
     house.running.shutdown().await;
 }
