@@ -1,7 +1,7 @@
 //! The AMS broker: projects, topics, subscriptions; publish, pull, acknowledge.
 
 pub mod app;
-pub mod clock;
+pub use clock;
 pub mod config;
 pub mod domain;
 mod files;

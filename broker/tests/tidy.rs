@@ -19,8 +19,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("report", &["clock", "domain", "service"]),
     ("service", &["clock", "domain", "store"]),
     ("store", &["clock", "domain"]),
-    ("clock", &["domain"]),
-    ("domain", &[]),
+    ("domain", &["clock"]),
+    ("clock", &[]),
     ("files", &[]),
 ];
 
@@ -34,7 +34,7 @@ const AT_HOME: &[(&str, &[&str])] = &[
     ("rcgen", &["http"]),
     ("reqwest", &["report"]),
     ("rustls", &["http"]),
-    ("rustix", &["clock", "http", "store"]),
+    ("rustix", &["http", "store"]),
     ("serde_json", &["config", "domain", "http", "report"]),
     ("sha2", &["domain", "http", "service", "store"]),
     ("tokio", &["app", "http", "report", "service", "store"]),

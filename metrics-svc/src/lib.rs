@@ -5,7 +5,7 @@
 
 pub mod alert;
 mod app;
-pub mod clock;
+pub use clock;
 pub mod config;
 pub mod db;
 pub mod decode;

@@ -26,8 +26,6 @@ const AT_HOME: &[(&str, &[&str])] = &[
     ("opentelemetry_proto", &["decode", "http"]),
     ("prost", &["decode", "http"]),
     ("prometheus", &["http"]),
-    ("jiff", &["clock"]),
-    ("rustix", &["clock"]),
 ];
 
 /// Every source file below `src`, as (path below it, text without its tests).

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::time::Time;
+use clock::Time;
 
 /// The optional `alert` object. In force, field by field: subscription, topic, project, service.
 /// The names of the keys are the same on the wire and in the catalogue.

@@ -5,7 +5,7 @@
 
 use super::ids::Offset;
 use super::progress::{Progress, Window};
-use super::time::Time;
+use clock::Time;
 
 /// What an acknowledgement of a highest offset comes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use super::batch::Batch;
 use super::codec::{Malformed, Put, Reader};
 use super::ids::Offset;
-use super::time::Time;
+use clock::Time;
 
 /// One commit of n packed messages to one topic life. Immutable from its first attempt on.
 #[derive(Debug, Clone, PartialEq, Eq)]

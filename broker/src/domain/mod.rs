@@ -14,14 +14,13 @@ pub mod names;
 pub mod progress;
 pub mod records;
 pub mod roles;
-pub mod time;
 
 pub use alert::AlertSettings;
 pub use batch::{Batch, BatchBuilder, Data, MessageRef};
+pub use clock::Time;
 pub use codec::Malformed;
 pub use cumulative::{AckVerdict, Seek};
 pub use entry::{DayFigures, Entry, Head, Mark};
 pub use ids::{Offset, ProjectId, SubscriptionId, TopicId, UserId};
 pub use names::{InvalidName, ProjectName, SubscriptionName, TopicName, UserName};
 pub use progress::{Counters, Facts, Lost, Progress, Window};
-pub use time::Time;

@@ -6,7 +6,7 @@
 use super::codec::{Malformed, Put, Reader};
 use super::entry::Head;
 use super::ids::{Offset, TopicId};
-use super::time::Time;
+use clock::Time;
 
 /// The saved state of one subscription. An absent record means [`Progress::fresh`].
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use super::codec::Malformed;
 use super::ids::{Offset, ProjectId, SubscriptionId, TopicId, UserId};
 use super::names::{ProjectName, SubscriptionName, TopicName, UserName};
 use super::roles::{ProjectRole, ServiceRole};
-use super::time::Time;
+use clock::Time;
 
 /// Any record of the catalogue.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

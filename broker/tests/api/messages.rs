@@ -1,5 +1,6 @@
 //! Publish, pull, acknowledge: exact bytes, errors in order, what comes back is what went in.
 
+use broker::clock::Clock as _;
 use std::time::Duration;
 
 use broker::http::Settings;
@@ -161,7 +162,7 @@ async fn pulling_checks_existence_acl_topic_and_body() {
         "Access to this resource is forbidden",
     );
     let mut denied = Vec::new();
-    let now = broker::clock::Clock::wall(&*api.clock);
+    let now = api.clock.wall();
     api.broker.visit_subscriptions(now, &mut |facts| {
         denied.push((facts.name.to_string(), facts.pulls.denied));
     });

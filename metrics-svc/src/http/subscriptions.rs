@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Number, Value};
 
 use crate::alert::{State, Verdict};
+use crate::clock::Time;
 use crate::series::{SubscriptionView, Viewer};
 use crate::watch::Watch;
 
@@ -82,7 +83,7 @@ fn row(view: &SubscriptionView<'_>, verdict: &Verdict) -> Row {
         severity: verdict.severity.as_str(),
         since: verdict.since.to_seconds_text(),
         backlog: verdict.backlog,
-        oldest_unacked_at: verdict.oldest_unacked_at.map(crate::clock::Time::to_seconds_text),
+        oldest_unacked_at: verdict.oldest_unacked_at.map(Time::to_seconds_text),
         oldest_unacked_age_seconds: seconds(verdict.oldest_unacked_age),
         stall_threshold_seconds: seconds(verdict.threshold),
         evidence: verdict.evidence.clone(),

@@ -53,12 +53,6 @@ pub struct Mailer {
     unsettled: Mutex<HashMap<i64, Outcome>>,
 }
 
-impl std::fmt::Debug for dyn Clock {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Clock")
-    }
-}
-
 impl Mailer {
     /// A worker; `relay` is `None` when mails are off.
     pub fn new(

@@ -6,6 +6,7 @@ use telemetry::names::{self, Kind};
 
 use super::family::Families;
 use super::records::float;
+use crate::clock::Time;
 use crate::db::Queue;
 use crate::series::Severity;
 use crate::watch::{Known, Watch};
@@ -76,6 +77,6 @@ pub(super) fn own(watch: &Watch, queue: Option<Queue>, families: &mut Families) 
         let last = last.unix_seconds();
         families.derived("ams_alerter_last_evaluation_timestamp_seconds", &[], last);
     }
-    let last_ok = tally.last_ok().map_or(0.0, crate::clock::Time::unix_seconds);
+    let last_ok = tally.last_ok().map_or(0.0, Time::unix_seconds);
     families.derived("ams_alerter_last_smtp_ok_timestamp_seconds", &[], last_ok);
 }

@@ -24,6 +24,17 @@ impl Time {
         self.0 / SECOND
     }
 
+    /// The time of a Unix stamp as reports carry it; `None` when it is not finite or out of range.
+    pub fn from_unix_seconds(seconds: f64) -> Option<Self> {
+        let since = Duration::try_from_secs_f64(seconds).ok()?;
+        u64::try_from(since.as_nanos()).ok().map(Self)
+    }
+
+    /// Unix seconds with their fraction, as Prometheus wants them.
+    pub const fn unix_seconds(self) -> f64 {
+        Duration::from_nanos(self.0).as_secs_f64()
+    }
+
     /// UTC days since the epoch.
     pub fn day(self) -> u32 {
         u32::try_from(self.secs() / 86_400).unwrap_or(u32::MAX)
@@ -31,7 +42,12 @@ impl Time {
 
     /// This time plus `duration`, at most the last one that can be written.
     pub fn plus(self, duration: Duration) -> Self {
-        Self(self.0.saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)))
+        Self(self.0.saturating_add(nanos(duration)))
+    }
+
+    /// This time less `duration`, at least the epoch.
+    pub fn minus(self, duration: Duration) -> Self {
+        Self(self.0.saturating_sub(nanos(duration)))
     }
 
     /// How long after `earlier` this is; zero if it is not after it.
@@ -56,6 +72,10 @@ impl Time {
         let stamp: Timestamp = has_rfc3339_shape(text).then(|| text.parse().ok())??;
         u64::try_from(stamp.as_nanosecond()).ok().map(Self)
     }
+}
+
+pub(crate) fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// The parser behind reads all of ISO 8601 and more (offsets, zones, missing seconds).
@@ -125,6 +145,16 @@ mod tests {
             "9999-12-31T23:59:59Z",
         ] {
             assert_eq!(Time::parse_rfc3339(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_unix_stamp_survives_the_road_to_a_time_and_back() {
+        let time = Time::from_unix_seconds(1_790_000_000.25).unwrap();
+        assert_eq!(time.to_nanos_text(), "2026-09-21T14:13:20.25Z");
+        assert!((time.unix_seconds() - 1_790_000_000.25).abs() < 1e-6);
+        for bad in [f64::NAN, f64::INFINITY, -1.0, 1e300] {
+            assert_eq!(Time::from_unix_seconds(bad), None);
         }
     }
 

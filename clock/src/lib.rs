@@ -1,13 +1,16 @@
-//! Time as a dependency, so that tests can hold it still.
+//! Points in time, and time as a dependency, so that tests can hold it still.
+
+mod time;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
-use crate::domain::Time;
+pub use time::Time;
+use time::nanos;
 
 /// Where the time comes from.
-pub trait Clock: Send + Sync + 'static {
+pub trait Clock: std::fmt::Debug + Send + Sync + 'static {
     /// The wall clock, for stamps that people read. It may be set back by an administrator.
     fn wall(&self) -> Time;
 
@@ -65,8 +68,7 @@ impl ManualClock {
 
     /// Moves the clock forward.
     pub fn advance(&self, by: Duration) {
-        let by = u64::try_from(by.as_nanos()).unwrap_or(u64::MAX);
-        self.0.fetch_add(by, Ordering::SeqCst);
+        self.0.fetch_add(nanos(by), Ordering::SeqCst);
     }
 }
 
