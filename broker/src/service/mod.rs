@@ -32,6 +32,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -86,6 +87,9 @@ struct Inner {
     seal: Seal,
     settings: Settings,
     tasks: TaskTracker,
+    /// The runtime that opened the broker. It outlives those of the doors' threads, each of which
+    /// ends with the tasks on it once its own connections are gone.
+    home: Handle,
     /// Whether [`Broker::open`] is done.
     serving: AtomicBool,
     draining: CancellationToken,

@@ -20,7 +20,8 @@ use crate::store::{Scope, Store, StoreError};
 
 impl Broker {
     /// Loads the catalogue, checks it against the logs, finishes what was cut (deletions, orphaned
-    /// logs). `key` seals tokens. Tasks run on `tasks`, so that shutdown can wait for them.
+    /// logs). `key` seals tokens. Tasks run on `tasks`, so that shutdown can wait for them; those
+    /// that serve more than one caller on the runtime this is called on, which must outlive all.
     pub async fn open(
         store: Arc<dyn Store>,
         clock: Arc<dyn Clock>,
@@ -47,6 +48,7 @@ impl Broker {
             seal: Seal::new(key),
             settings,
             tasks,
+            home: tokio::runtime::Handle::current(),
             serving: AtomicBool::new(false),
             draining: CancellationToken::new(),
             sweep: Notify::new(),

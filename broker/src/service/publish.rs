@@ -182,7 +182,8 @@ impl Publisher {
         }
         let (answer, answered) = oneshot::channel();
         if topic.enter(Waiting { batch, answer })? {
-            broker.0.tasks.spawn(commit_waiting(broker.clone(), topic));
+            // Not on the caller's own thread: others will wait for this committer too.
+            broker.0.tasks.spawn_on(commit_waiting(broker.clone(), topic), &broker.0.home);
         }
         match tokio::time::timeout(broker.0.settings.deadline, answered).await {
             Ok(Ok(answer)) => answer,

@@ -94,6 +94,26 @@ async fn a_cancelled_publisher_loses_nothing_and_blocks_nobody() {
     assert_eq!(everything(&world).await, ["a", "b", "c"]);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_publish_does_not_hang_on_the_thread_of_an_earlier_one() {
+    let world = Arc::new(World::furnished().await);
+    let first = Arc::clone(&world);
+    // As a thread of the HTTP server does that has no connection left when the server stops.
+    let short_lived = move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            tokio::select! {
+                biased;
+                _ = first.publish("t", &["a"]) => {}
+                () = std::future::ready(()) => {}
+            }
+        });
+    };
+    std::thread::spawn(short_lived).join().unwrap();
+    assert_eq!(world.publish("t", &["b"]).await.unwrap(), Offset(1));
+    assert_eq!(everything(&world).await, ["a", "b"]);
+}
+
 #[tokio::test]
 async fn a_lost_reply_is_made_definite_and_never_doubles_a_message() {
     for fault in [Fault::LoseReply, Fault::LoseRequest] {
