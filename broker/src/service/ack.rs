@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::deliver::{Place, Target};
 use super::{Broker, Caller, Error, Offsets};
-use crate::domain::{AckVerdict, Entry, Offset, Progress, SubscriptionName, Time, TopicId};
+use crate::domain::{AckVerdict, Entry, Offset, Progress, Seek, SubscriptionName, Time, TopicId};
 use crate::store::{Limits, StoreError};
 
 /// How much is read at once to count the bytes of acknowledged messages.
@@ -160,8 +160,12 @@ impl Target {
                 return Err(Error::OffsetOutOfBounds);
             }
             let mut progress = place.facts.progress;
-            progress.seek(to, self.now());
+            let seek = progress.seek(to, self.now());
             if self.save(&mut gate, progress, &mut retry).await? {
+                // Pulls that wait for a message have one now.
+                if let (Seek::Backward(_), Some(topic)) = (seek, place.topic) {
+                    topic.wake();
+                }
                 return Ok(());
             }
         }

@@ -81,6 +81,20 @@ async fn a_waiting_pull_is_woken_by_a_publish() {
 }
 
 #[tokio::test]
+async fn a_waiting_pull_is_woken_by_a_seek_backward() {
+    let world = World::furnished().await;
+    world.publish("t", &["a"]).await.unwrap();
+    world.pull("s", 1).await.unwrap();
+    world.ack("s", 0).await.unwrap();
+    let by = world.root(Route::SubscriptionsPull);
+    let puller = world.broker.puller(&by, &name("s")).unwrap();
+    let waiting = puller.pull(5, Some(Duration::from_secs(5)));
+    let (pulled, sought) = tokio::join!(waiting, world.seek("s", 0));
+    sought.unwrap();
+    assert_eq!(texts(&pulled.unwrap()), ["a"]);
+}
+
+#[tokio::test]
 async fn a_waiting_pull_ends_empty_when_its_time_is_over_or_the_broker_drains() {
     let world = World::furnished().await;
     let by = world.root(Route::SubscriptionsPull);
