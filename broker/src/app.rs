@@ -154,6 +154,7 @@ pub async fn start(
     dir: &Path,
     clock: Arc<dyn Clock>,
 ) -> Result<Running, StartError> {
+    settings.check().map_err(StartError::Settings)?;
     let home = dir.join("broker");
     files::make_dir(&home).map_err(|error| StartError::file(&home, &error))?;
     let config::Store::Embedded(embedded) = &settings.store;

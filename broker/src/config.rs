@@ -145,7 +145,28 @@ impl Default for Embedded {
     }
 }
 
+/// What an entry of one batch needs beside its messages, and more.
+const ENTRY_ROOM: u64 = 4_096;
+
 impl Settings {
+    /// Settings that are lawful alone may not fit together; says which and why.
+    ///
+    /// # Errors
+    /// A body that is taken might not be stored: its publisher would be told for ever that the
+    /// storage is full.
+    pub fn check(&self) -> Result<(), String> {
+        let Store::Embedded(Embedded { largest_record_bytes, .. }) = &self.store;
+        let body = self.http.body_limit as u64;
+        if body.saturating_add(ENTRY_ROOM) <= *largest_record_bytes {
+            return Ok(());
+        }
+        Err(format!(
+            "http.body_limit: a publish of {body} bytes does not fit \
+             broker.store.embedded.largest_record_bytes, {largest_record_bytes}, of which \
+             {ENTRY_ROOM} are not for messages"
+        ))
+    }
+
     /// What the service takes.
     pub const fn service(&self) -> service::Settings {
         service::Settings {
@@ -255,6 +276,18 @@ mod tests {
             let text = serde_json::to_string(&settings).unwrap();
             assert_eq!(read(&text).unwrap(), settings);
         }
+    }
+
+    #[test]
+    fn every_body_that_is_taken_can_be_stored() {
+        let mut settings = Settings::default();
+        assert_eq!(settings.check(), Ok(()));
+        let Store::Embedded(Embedded { largest_record_bytes, .. }) = settings.store.clone();
+        let most = usize::try_from(largest_record_bytes - ENTRY_ROOM).unwrap();
+        settings.http.body_limit = most;
+        assert_eq!(settings.check(), Ok(()));
+        settings.http.body_limit = most + 1;
+        assert!(settings.check().unwrap_err().starts_with("http.body_limit: "));
     }
 
     #[test]
