@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use broker::http::{ServerHandle, Settings, serve};
+use broker::store::{Call, Fault, Gate};
 use rustls::ServerConfig;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
@@ -28,6 +29,10 @@ fn settings() -> Settings {
 }
 
 async fn listen(tls: Option<ServerConfig>) -> Listening {
+    listen_with(&settings(), tls).await
+}
+
+async fn listen_with(settings: &Settings, tls: Option<ServerConfig>) -> Listening {
     let world = World::new().await;
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -35,7 +40,7 @@ async fn listen(tls: Option<ServerConfig>) -> Listening {
         None => (Some(listener), None),
         Some(config) => (None, Some((listener, config))),
     };
-    let server = serve(plain, tls, &settings(), world.api.broker.clone()).unwrap();
+    let server = serve(plain, tls, settings, world.api.broker.clone()).unwrap();
     let handle = server.handle();
     drop(actix_web::rt::spawn(server));
     Listening { world, address, handle }
@@ -204,4 +209,70 @@ async fn the_door_speaks_tls() {
     assert_eq!(answer.status(), 200);
     assert!(answer.text().await.unwrap().contains("\"status\": \"ok\""));
     server.stop().await;
+}
+
+/// Sends one request and reads until its answer has ended.
+fn ask(stream: &mut TcpStream, request: &[u8]) -> String {
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    stream.write_all(request).unwrap();
+    let (mut seen, mut buffer) = (String::new(), [0; 4096]);
+    while !seen.ends_with('}') {
+        let count = stream.read(&mut buffer).unwrap();
+        assert_ne!(count, 0, "{seen}");
+        seen += &String::from_utf8_lossy(&buffer[..count]);
+    }
+    seen
+}
+
+#[actix_web::test]
+async fn connections_beyond_the_cap_wait_for_one_to_end() {
+    let server = listen_with(&Settings { connections_per_worker: 1, ..settings() }, None).await;
+    let address = server.address;
+    let talk = move || {
+        let mut first = TcpStream::connect(address).unwrap();
+        assert!(ask(&mut first, STATUS).starts_with("HTTP/1.1 200 OK"));
+        let mut second = TcpStream::connect(address).unwrap();
+        second.write_all(STATUS).unwrap();
+        for _ in 0..50 {
+            ask(&mut first, STATUS);
+        }
+        second.set_nonblocking(true).unwrap();
+        let early = second.read(&mut [0; 1]).unwrap_err();
+        assert_eq!(early.kind(), std::io::ErrorKind::WouldBlock);
+        drop(first);
+        second.set_nonblocking(false).unwrap();
+        assert!(ask(&mut second, b"").starts_with("HTTP/1.1 200 OK"));
+    };
+    actix_web::rt::task::spawn_blocking(talk).await.unwrap();
+    server.stop().await;
+}
+
+#[actix_web::test]
+async fn a_publish_in_flight_when_the_server_stops_is_answered() {
+    let server = listen(None).await;
+    let gate = Gate::default();
+    server.world.api.store.fail(Call::Commit, 1, Fault::Hold(gate.clone()));
+    let body = br#"{"messages": [{"data": "bQ=="}]}"#;
+    let mut request = server.publish(&format!("Content-Length: {}", body.len()));
+    request.extend_from_slice(body);
+    let address = server.address;
+    let client = actix_web::rt::task::spawn_blocking(move || {
+        ask(&mut TcpStream::connect(address).unwrap(), &request)
+    });
+    gate.arrived(1).await;
+    // As the program ends: verbs are refused, then the server stops.
+    server.world.api.broker.drain();
+    let stopped = server.handle.stop(true);
+    let closed = move || {
+        let start = Instant::now();
+        while TcpStream::connect(address).is_ok() {
+            assert!(start.elapsed() < Duration::from_secs(10), "it still listens");
+        }
+    };
+    actix_web::rt::task::spawn_blocking(closed).await.unwrap();
+    gate.open();
+    let seen = client.await.unwrap();
+    assert!(seen.starts_with("HTTP/1.1 200 OK\r\n"), "{seen}");
+    assert!(seen.ends_with("{\n   \"messageIds\": [\n      \"0\"\n   ]\n}"), "{seen}");
+    stopped.await;
 }
