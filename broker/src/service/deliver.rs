@@ -289,6 +289,22 @@ impl Broker {
 }
 
 impl Target {
+    /// Saves that the window's deadline passed, if it did and that is not saved yet.
+    pub(super) async fn save_expired(&self) -> Result<(), Error> {
+        let mut gate = self.state.gate().await;
+        let mut retry = self.broker.retry();
+        loop {
+            self.settle(&mut gate).await?;
+            let progress = self.place_now().await?.facts.progress;
+            let saved = self.state.durable().map_or(0, |durable| durable.counters.expired);
+            if progress.counters.expired == saved
+                || self.save(&mut gate, progress, &mut retry).await?
+            {
+                return Ok(());
+            }
+        }
+    }
+
     async fn save_last_pull(&self) -> Result<(), Error> {
         let saved = |state: &SubscriptionState| {
             state.durable().map_or(Time(0), |progress| progress.clocks.last_pull)

@@ -217,6 +217,9 @@ impl Broker {
         name: &SubscriptionName,
         seconds: i64,
     ) -> Result<(), Error> {
+        // What ran out by the present deadline stays counted, whatever the next one is.
+        let (target, _) = self.target(caller.project()?, name)?;
+        self.run(async move { target.save_expired().await }).await?;
         self.edit_subscription(caller, name, move |record| record.ack_deadline_seconds = seconds)
             .await
     }

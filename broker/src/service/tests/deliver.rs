@@ -42,6 +42,21 @@ async fn acks_are_refused_as_ams_refuses_them_and_the_refusals_are_counted() {
 }
 
 #[tokio::test]
+async fn a_window_that_ran_out_stays_counted_when_the_deadline_is_raised() {
+    let world = World::furnished().await;
+    world.publish("t", &["a"]).await.unwrap();
+    world.pull("s", 1).await.unwrap();
+    world.clock.advance(Duration::from_secs(11));
+    let expired = || world.facts("s").facts.progress.counters.expired;
+    assert_eq!(expired(), 1);
+    let by = world.root(Route::SubscriptionsModifyAckDeadline);
+    world.broker.set_ack_deadline(&by, &name("s"), 600).await.unwrap();
+    assert_eq!(expired(), 1, "a counter never goes down");
+    world.ack("s", 0).await.unwrap();
+    assert_eq!(expired(), 1);
+}
+
+#[tokio::test]
 async fn a_pull_hands_out_at_most_what_the_operator_allows_but_at_least_one() {
     let limits = Settings { pull_messages: 3, pull_bytes: 8, ..settings() };
     let world = World::with(limits).await;
