@@ -282,8 +282,8 @@ mod tests {
     fn every_body_that_is_taken_can_be_stored() {
         let mut settings = Settings::default();
         assert_eq!(settings.check(), Ok(()));
-        let Store::Embedded(Embedded { largest_record_bytes, .. }) = settings.store.clone();
-        let most = usize::try_from(largest_record_bytes - ENTRY_ROOM).unwrap();
+        let Store::Embedded(Embedded { largest_record_bytes, .. }) = &settings.store;
+        let most = usize::try_from(*largest_record_bytes - ENTRY_ROOM).unwrap();
         settings.http.body_limit = most;
         assert_eq!(settings.check(), Ok(()));
         settings.http.body_limit = most + 1;
