@@ -71,6 +71,10 @@ pub(super) struct State {
     failed: bool,
     /// Answered fsyncs.
     pub(super) syncs: u64,
+    /// How far each file was read.
+    pub(super) read: BTreeMap<String, usize>,
+    /// Every write panics.
+    pub(super) panics: bool,
 }
 
 #[derive(Debug)]
@@ -92,6 +96,8 @@ impl Sim {
             syncs_after_failure: 0,
             failed: false,
             syncs: 0,
+            read: BTreeMap::new(),
+            panics: false,
         })))
     }
 
@@ -182,6 +188,13 @@ impl Sim {
         let mut state = self.state();
         let id = state.names[name];
         state.files.get_mut(&id).unwrap().cache[bit / 8] ^= 1 << (bit % 8);
+    }
+
+    /// Shortens what a read sees.
+    pub(super) fn cut(&self, name: &str, len: usize) {
+        let mut state = self.state();
+        let id = state.names[name];
+        state.files.get_mut(&id).unwrap().cache.truncate(len);
     }
 
     /// All names, sorted.
@@ -298,9 +311,14 @@ impl Disk for Sim {
     }
 
     fn read(&self, name: &str, at: u64, out: &mut [u8]) -> io::Result<()> {
-        let state = self.state();
-        let content = &state.files[&state.id(name)?].cache;
+        let mut state = self.state();
         let at = usize::try_from(at).unwrap();
+        if let Some(read) = state.read.get_mut(name) {
+            *read = (*read).max(at + out.len());
+        } else {
+            state.read.insert(name.to_owned(), at + out.len());
+        }
+        let content = &state.files[&state.id(name)?].cache;
         let part = content.get(at..at + out.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
         out.copy_from_slice(part);
         Ok(())
@@ -318,6 +336,10 @@ impl Disk for Sim {
 
     fn write(&self, name: &str, at: u64, data: &[u8]) -> io::Result<()> {
         let mut state = self.state();
+        if state.panics {
+            drop(state);
+            panic!("as the test wants");
+        }
         let dies = state.tick()?;
         let id = state.id(name)?;
         let at = usize::try_from(at).unwrap();
