@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -47,12 +47,16 @@ pub(super) struct RealDisk {
 }
 
 impl RealDisk {
-    /// Opens `dir`, which it makes (for its owner alone) if it is absent.
+    /// Opens `dir`, which it makes (for its owner alone) if it is absent, and makes its name
+    /// durable, whoever made it: it may be a moment old.
     pub(super) fn open(dir: &Path) -> io::Result<Self> {
-        if !dir.is_dir() {
-            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-            if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-                File::open(parent)?.sync_all()?;
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+        for above in above(dir)? {
+            match File::open(above) {
+                Ok(above) => above.sync_all()?,
+                // One that we may not even list is not one that we made.
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => break,
+                Err(error) => return Err(error),
             }
         }
         Ok(Self { dir: dir.to_owned(), open: Mutex::default() })
@@ -75,6 +79,21 @@ impl RealDisk {
     fn forget(&self, name: &str) {
         self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
     }
+}
+
+/// The directories above `dir` in its file system, nearest first. A mount point is named in
+/// another one, long since.
+fn above(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    let dir = dir.canonicalize()?;
+    let device = dir.metadata()?.dev();
+    let mut found = Vec::new();
+    for above in dir.ancestors().skip(1) {
+        if above.metadata()?.dev() != device {
+            break;
+        }
+        found.push(above.to_owned());
+    }
+    Ok(found)
 }
 
 impl Disk for RealDisk {
@@ -127,5 +146,22 @@ impl Disk for RealDisk {
 
     fn sync_dir(&self) -> io::Result<()> {
         File::open(&self.dir)?.sync_all()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_directory_that_may_be_new_is_synced_also_when_others_made_it() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path().canonicalize().unwrap().join("data/broker");
+        std::fs::create_dir_all(&dir).unwrap();
+        let above = above(&dir).unwrap();
+        assert_eq!(above.first().map(PathBuf::as_path), dir.parent());
+        assert_eq!(above.get(1).map(PathBuf::as_path), dir.parent().and_then(Path::parent));
+        // A relative name has directories above it too.
+        assert!(!super::above(Path::new(".")).unwrap().is_empty());
     }
 }
