@@ -24,7 +24,8 @@ pub(super) struct EmbeddedStore {
     cold: Semaphore,
     /// The threads, until somebody waits for their end.
     threads: tokio::sync::Mutex<Vec<JoinHandle<()>>>,
-    lock: Mutex<Option<File>>,
+    /// Each thread holds it too.
+    lock: Mutex<Option<Arc<File>>>,
 }
 
 impl EmbeddedStore {
@@ -32,7 +33,7 @@ impl EmbeddedStore {
     pub(super) fn new(
         shared: Arc<Shared>,
         threads: Vec<JoinHandle<()>>,
-        lock: Option<File>,
+        lock: Option<Arc<File>>,
     ) -> Arc<Self> {
         Arc::new(Self {
             shared,

@@ -46,13 +46,15 @@ pub(super) struct Committer {
     writer: Writer,
 }
 
-/// Stops the store if its thread panics, so that nobody waits for ever.
-struct Guard<'a>(&'a Shared);
+/// Stops the store if its thread panics, so that nobody waits for ever: what was in flight is
+/// answered by the loss of its sender, what is queued is refused.
+struct Guard<'a>(&'a Shared, Stream);
 
 impl Drop for Guard<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.0.stop("a committer panicked");
+            self.0.end(self.1);
         }
     }
 }
@@ -66,7 +68,7 @@ impl Committer {
     /// Works until the store is closed, abandoned or has stopped.
     pub(super) fn run(mut self) {
         let shared = Arc::clone(&self.shared);
-        let _guard = Guard(&shared);
+        let _guard = Guard(&shared, self.stream);
         loop {
             match self.turn(Instant::now()) {
                 Turn::Worked => {}
@@ -86,7 +88,7 @@ impl Committer {
             Step::Mark(kind) => self.mark(kind),
             Step::Idle(until) => return Turn::Idle(until),
             Step::End => {
-                self.end();
+                self.shared.end(self.stream);
                 return Turn::Ended;
             }
         }
@@ -316,31 +318,7 @@ impl Committer {
         }
         self.durable(false);
         if kind == Kind::Clean {
-            self.close();
-        }
-    }
-
-    /// The clean frame is durable: the other stream may write its own.
-    fn close(&self) {
-        let mut board = self.shared.board();
-        board.desk(self.stream).ended = true;
-        self.shared.wake(&mut board, self.stream.other());
-        self.shared.wake_preparer(&mut board);
-    }
-
-    /// Nothing more will be written: what still waits learns that it was not.
-    fn end(&self) {
-        let mut left = Vec::new();
-        {
-            let mut board = self.shared.board();
-            let desk = board.desk(self.stream);
-            while let Some(waiting) = desk.pop() {
-                left.push(waiting);
-            }
-        }
-        self.close();
-        for waiting in left {
-            waiting.answer(Err(StoreError::Stopped));
+            self.shared.ended(self.stream);
         }
     }
 }

@@ -37,7 +37,6 @@ use std::time::Instant;
 use self::api::EmbeddedStore;
 use self::committer::Committer;
 use self::disk::{Disk, RealDisk};
-use self::frame::Kind;
 use self::layout::{Pair, Stream};
 use self::prepare::Preparer;
 use self::queue::{Desk, Shared};
@@ -145,14 +144,13 @@ fn assemble(
             .filter(|slot| !found.unused.contains(slot) || ready.contains(slot))
             .copied()
             .collect();
-        let speaks =
-            tail.last.as_ref().is_some_and(|last| matches!(last.kind, Kind::Data | Kind::Seal));
-        let vouched = tail.end.sequence <= other.witness.sequence;
+        // Marks may lie behind it: the process may have died between the two clean frames.
+        let vouched = tail.spoke <= other.witness.sequence;
         let mut desk = Desk::default();
         desk.ready = of(ready).into();
         desk.next_slot = of(&kept).last().map_or(0, |last| last.saturating_add(1));
         desk.end = tail.end;
-        desk.unvouched = (speaks && !vouched).then_some(started);
+        desk.unvouched = (!vouched).then_some(started);
         desk
     };
     let (entries, state) = (&found.entries_end, &found.state_end);
@@ -175,13 +173,16 @@ fn assemble(
 
 impl Recovered {
     /// Starts the threads.
+    ///
+    /// Each holds the lock, so that it is free only when none can write any more.
     fn start(self, lock: Option<File>) -> Result<Arc<EmbeddedStore>, OpenError> {
         let Self { shared, entries, state, preparer } = self;
         let mut threads = Vec::new();
+        let lock = lock.map(Arc::new);
         // On an error the store that is made so far ends the threads that run.
-        let spawned = spawn(&mut threads, "entry-log", move || entries.run())
-            .and_then(|()| spawn(&mut threads, "state-log", move || state.run()))
-            .and_then(|()| spawn(&mut threads, "slots", move || preparer.run()));
+        let spawned = spawn(&mut threads, "entry-log", lock.clone(), move || entries.run())
+            .and_then(|()| spawn(&mut threads, "state-log", lock.clone(), move || state.run()))
+            .and_then(|()| spawn(&mut threads, "slots", lock.clone(), move || preparer.run()));
         let store = EmbeddedStore::new(shared, threads, lock);
         spawned.map(|()| store).map_err(|error| {
             OpenError::Io(String::from("cannot start the threads of the store"), error)
@@ -192,8 +193,13 @@ impl Recovered {
 fn spawn(
     threads: &mut Vec<JoinHandle<()>>,
     name: &str,
+    lock: Option<Arc<File>>,
     run: impl FnOnce() + Send + 'static,
 ) -> io::Result<()> {
+    let run = move || {
+        run();
+        drop(lock);
+    };
     threads.push(std::thread::Builder::new().name(name.to_owned()).spawn(run)?);
     Ok(())
 }

@@ -17,6 +17,17 @@ pub(super) struct Preparer {
     retry: Option<Instant>,
 }
 
+/// Stops the store if its thread panics: without slots the committers would wait for ever.
+struct Guard<'a>(&'a Shared);
+
+impl Drop for Guard<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.stop("the preparer of slots panicked");
+        }
+    }
+}
+
 /// What came of a slot.
 enum Prepared {
     Ready,
@@ -35,6 +46,8 @@ impl Preparer {
 
     /// Works until both committers have ended.
     pub(super) fn run(mut self) {
+        let shared = Arc::clone(&self.shared);
+        let _guard = Guard(&shared);
         while self.turn(Instant::now()) {
             self.shared.wait_preparer(self.retry);
         }

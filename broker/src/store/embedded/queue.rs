@@ -276,6 +276,30 @@ impl Shared {
         self.enter(Phase::Stopped(reason.into()));
     }
 
+    /// The stream's committer writes no more: its clean frame is durable, so that the other stream
+    /// may write its own, or it has given up.
+    pub(super) fn ended(&self, stream: Stream) {
+        let mut board = self.board();
+        board.desk(stream).ended = true;
+        self.wake(&mut board, stream.other());
+        self.wake_preparer(&mut board);
+    }
+
+    /// The stream's committer has ended: what still waits learns that it was not written.
+    pub(super) fn end(&self, stream: Stream) {
+        let mut left = Vec::new();
+        {
+            let mut board = self.board();
+            while let Some(waiting) = board.desk(stream).pop() {
+                left.push(waiting);
+            }
+        }
+        self.ended(stream);
+        for waiting in left {
+            waiting.answer(Err(StoreError::Stopped));
+        }
+    }
+
     /// Waits until the stream's committer has something to look at, or until `until`.
     pub(super) fn wait(&self, stream: Stream, until: Option<Instant>) {
         let mut board = self.board();

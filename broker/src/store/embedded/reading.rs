@@ -30,10 +30,12 @@ pub(super) struct Reading<'a> {
     at: u64,
     end: Point,
     /// The last good frame of this slot.
-    last: Option<(Frame, Kind)>,
+    last: Option<Frame>,
     /// The seal before this slot.
     seal: Option<Last>,
     witness: Point,
+    /// The last frame that the other stream must witness.
+    spoke: u64,
     evidence: Evidence,
 }
 
@@ -80,6 +82,7 @@ impl<'a> Reading<'a> {
             last: None,
             seal: None,
             witness: Point::default(),
+            spoke: 0,
             evidence: Evidence::default(),
         })
     }
@@ -124,9 +127,12 @@ impl<'a> Reading<'a> {
     }
 
     fn accept(&mut self, good: &Frame, kind: Kind) {
-        self.last = Some((*good, kind));
+        self.last = Some(*good);
         self.at = good.end;
         self.end = Point { sequence: good.sequence, crc: good.crc };
+        if matches!(kind, Kind::Data | Kind::Seal) {
+            self.spoke = good.sequence;
+        }
         self.evidence.crcs.push(good.crc);
         if self.witness != good.witness {
             self.witness = good.witness;
@@ -223,11 +229,11 @@ impl<'a> Reading<'a> {
 
     /// The last good frame of this slot, to be written again.
     fn last_of_slot(&self) -> Option<Last> {
-        let (frame, kind) = self.last?;
+        let frame = self.last?;
         let from = page_down(frame.at);
         let mut pages = self.content.get(index(from)..index(frame.end))?.to_vec();
         pages.resize(index(page_up(frame.end) - from), 0);
-        Some(Last { slot: self.slot.number, from, pages, kind })
+        Some(Last { slot: self.slot.number, from, pages })
     }
 
     /// Slots of this stream without a header that nobody names.
@@ -260,6 +266,7 @@ impl<'a> Reading<'a> {
             last: last.or(self.seal),
             torn,
             witness: self.witness,
+            spoke: self.spoke,
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use super::OpenError;
 use super::disk::{Disk, read_whole};
-use super::frame::{Kind, Point};
+use super::frame::Point;
 use super::layout::{PAGE, ROOT, Root, RootError, SNAPSHOT, Slot, Stream, UNFINISHED, index};
 use super::maps::{State, Topics};
 use super::reading::Reading;
@@ -41,7 +41,7 @@ pub(super) struct Tail {
     pub(super) at: u64,
     /// The last good frame.
     pub(super) end: Point,
-    /// That frame's place and kind; `None` before the first.
+    /// That frame's place; `None` before the first.
     pub(super) last: Option<Last>,
     /// Content of the tail page before `at`.
     pub(super) page: Vec<u8>,
@@ -50,6 +50,8 @@ pub(super) struct Tail {
     pub(super) torn: Vec<u8>,
     /// The other stream's frame that the last frame witnesses.
     pub(super) witness: Point,
+    /// Sequence of the last frame that is more than a mark (data or seal); 0 = none.
+    pub(super) spoke: u64,
 }
 
 /// The last good frame, to be written again.
@@ -60,8 +62,6 @@ pub(super) struct Last {
     pub(super) from: u64,
     /// Its pages, with zeros behind it.
     pub(super) pages: Vec<u8>,
-    /// What it is for.
-    pub(super) kind: Kind,
 }
 
 /// How to judge. The planted switch is what the damage tests must catch.

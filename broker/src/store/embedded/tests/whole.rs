@@ -2,12 +2,16 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::power::{tiny, waiting};
+use super::sim::Sim;
 use super::{by, entry};
-use crate::domain::{Head, Offset, Progress, SubscriptionId, TopicId};
-use crate::store::embedded::{OpenError, Settings, open};
+use crate::domain::{Head, Offset, Progress, SubscriptionId, Time, TopicId};
+use crate::store::embedded::queue::Op;
+use crate::store::embedded::{OpenError, Settings, lock, open, recover};
 use crate::store::{Change, Limits, Outcome, Scope, Store, StoreError};
 
 const ALL: Limits = Limits { messages: u64::MAX, bytes: u64::MAX };
@@ -78,6 +82,30 @@ async fn a_second_opening_of_a_directory_is_refused_until_the_first_ends() {
     drop(store);
     drop(second);
     reopen(dir.path()).await;
+}
+
+/// The lock of a store that was dropped in the middle of its close is still that store's.
+#[test]
+fn the_lock_is_kept_until_the_last_thread_has_ended() {
+    let dir = tempfile::tempdir().unwrap();
+    let (runtime, sim) = (tokio::runtime::Runtime::new().unwrap(), Sim::new(4));
+    let store = recover(Arc::clone(&sim) as _, tiny(), Time(0)).unwrap();
+    // Every thread stands still in its next call of the disk.
+    let disk = sim.state();
+    let (waiting, _receiver) = waiting(&Op::Create(TopicId::random()));
+    store.shared.submit(waiting).unwrap();
+    let store = store.start(Some(lock(dir.path()).unwrap())).unwrap();
+    runtime.block_on(async {
+        let close = tokio::time::timeout(Duration::from_millis(20), store.close_store());
+        assert!(close.await.is_err(), "the threads cannot have ended");
+    });
+    drop(store);
+    assert!(matches!(lock(dir.path()), Err(OpenError::InUse(_))));
+    drop(disk);
+    drop(runtime);
+    while let Err(OpenError::InUse(_)) = lock(dir.path()) {
+        std::thread::yield_now();
+    }
 }
 
 #[tokio::test]
