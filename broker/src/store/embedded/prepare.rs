@@ -8,7 +8,7 @@ use tracing::{info, warn};
 
 use super::layout::Stream;
 use super::queue::{Board, Phase, Shared};
-use super::repair::fill;
+use super::repair::{fill, is_no_room};
 
 /// The thread that prepares slots.
 pub(super) struct Preparer {
@@ -154,8 +154,4 @@ fn is_over(board: &Board) -> bool {
         Phase::Closing => board.desks.entries.ended && board.desks.state.ended,
         Phase::Stopped(_) | Phase::Abandoned => true,
     }
-}
-
-fn is_no_room(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }

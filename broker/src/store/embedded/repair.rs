@@ -91,10 +91,22 @@ pub(super) fn repair(
     for (stream, number) in &found.unused {
         let file = stream.file(*number);
         let len = slot_len(*stream, *number);
-        if disk.len(&file).map_err(failed("read", &file))? == len {
-            // It looks filled, but its fsync may never have happened.
-            fill(disk, &file, len, || true).map_err(failed("fill", &file))?;
-            disk.sync(&file).map_err(unsynced(&file))?;
+        let mut keep = disk.len(&file).map_err(failed("read", &file))? == len;
+        if keep {
+            // It looks filled, but its fsync may never have happened. Where blocks are shared or
+            // come late, filling it again takes new ones, and a full disk must not stop recovery.
+            keep = match fill(disk, &file, len, || true) {
+                Err(error) if is_no_room(&error) => false,
+                filled => filled.map_err(failed("fill", &file))?,
+            };
+        }
+        if keep {
+            keep = match disk.sync(&file) {
+                Err(error) if is_no_room(&error) => false,
+                synced => synced.map(|()| true).map_err(unsynced(&file))?,
+            };
+        }
+        if keep {
             ready.push((*stream, *number));
         } else {
             disk.remove(&file).map_err(failed("remove", &file))?;
@@ -102,6 +114,11 @@ pub(super) fn repair(
     }
     disk.sync_dir().map_err(unsynced("the directory"))?;
     Ok(ready)
+}
+
+/// Whether an error only says that the disk is full.
+pub(super) fn is_no_room(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// Copies what is about to be cut aside. A full disk must not stop recovery: an error is logged.

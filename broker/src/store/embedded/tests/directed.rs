@@ -501,3 +501,17 @@ fn recovery_needs_no_room() {
     assert!(start(&sim, Settings::small()).is_ok());
     assert!(!sim.names().iter().any(|name| name.contains("torn")));
 }
+
+#[test]
+fn a_full_disk_that_cannot_refill_an_unused_slot_does_not_stop_recovery() {
+    let scribe = sealed();
+    let (sim, ready) =
+        (Arc::clone(&scribe.sim), scribe.store.shared.board().desks.entries.ready[0]);
+    drop(scribe);
+    let file = Stream::Entries.file(ready);
+    assert!(sim.names().contains(&file));
+    sim.state().full_for = Some(file.clone());
+    let store = start(&sim, tiny()).unwrap();
+    assert!(!store.shared.board().desks.entries.ready.contains(&ready));
+    assert!(!sim.names().contains(&file));
+}

@@ -73,6 +73,8 @@ pub(super) struct State {
     pub(super) syncs: u64,
     /// How far each file was read.
     pub(super) read: BTreeMap<String, usize>,
+    /// This file takes no write: its blocks would be new ones.
+    pub(super) full_for: Option<String>,
     /// Every write panics.
     pub(super) panics: bool,
 }
@@ -97,6 +99,7 @@ impl Sim {
             failed: false,
             syncs: 0,
             read: BTreeMap::new(),
+            full_for: None,
             panics: false,
         })))
     }
@@ -345,7 +348,8 @@ impl Disk for Sim {
         let at = usize::try_from(at).unwrap();
         let used: usize = state.names.values().map(|id| state.files[id].cache.len()).sum();
         let more = (at + data.len()).saturating_sub(state.files[&id].cache.len());
-        if more > 0 && used + more > state.capacity {
+        let full = state.full_for.as_deref() == Some(name);
+        if full || more > 0 && used + more > state.capacity {
             return Err(io::ErrorKind::StorageFull.into());
         }
         let sectors = data.len().div_ceil(SECTOR);
