@@ -386,27 +386,6 @@ fn what_a_cut_clean_stop_left_unwitnessed_is_witnessed_after_the_next_start() {
     assert!(refusal(&sim).contains("was durable"));
 }
 
-#[tokio::test]
-async fn a_committer_that_panics_leaves_nobody_waiting() {
-    let sim = Sim::new(3);
-    // Each mutation is a frame of its own.
-    let store = start(&sim, Settings { frame_bytes: 1, ..tiny() }).unwrap();
-    let (first, in_flight) = waiting(&Op::Create(TOPIC));
-    let (second, queued) = waiting(&Op::Create(TopicId::random()));
-    store.shared.submit(first).unwrap();
-    store.shared.submit(second).unwrap();
-    sim.state().panics = true;
-    let store = store.start(None).unwrap();
-    let wait = Duration::from_secs(5);
-    assert!(store.stopped().await.contains("panicked"));
-    // The first was in flight or not even begun; the second was surely not begun.
-    let first = tokio::time::timeout(wait, in_flight).await.expect("somebody waits for ever");
-    assert!(matches!(first, Err(_) | Ok(Err(StoreError::Stopped))));
-    let second = tokio::time::timeout(wait, queued).await.expect("somebody waits for ever");
-    assert!(matches!(second, Ok(Err(StoreError::Stopped))));
-    assert!(matches!(store.close_store().await, Err(StoreError::Stopped)));
-}
-
 #[test]
 fn a_full_disk_refuses_publishes_first_and_recovers_by_itself() {
     let sim = Sim::new(3);

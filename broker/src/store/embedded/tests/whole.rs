@@ -109,6 +109,28 @@ fn the_lock_is_kept_until_the_last_thread_has_ended() {
 }
 
 #[tokio::test]
+async fn a_committer_that_panics_leaves_nobody_waiting() {
+    let sim = Sim::new(3);
+    // Each mutation is a frame of its own.
+    let store =
+        recover(Arc::clone(&sim) as _, Settings { frame_bytes: 1, ..tiny() }, Time(0)).unwrap();
+    let (first, in_flight) = waiting(&Op::Create(TopicId::random()));
+    let (second, queued) = waiting(&Op::Create(TopicId::random()));
+    store.shared.submit(first).unwrap();
+    store.shared.submit(second).unwrap();
+    sim.state().panics = true;
+    let store = store.start(None).unwrap();
+    let wait = Duration::from_secs(5);
+    assert!(store.stopped().await.contains("panicked"));
+    // The first was in flight or not even begun; the second was surely not begun.
+    let first = tokio::time::timeout(wait, in_flight).await.expect("somebody waits for ever");
+    assert!(matches!(first, Err(_) | Ok(Err(StoreError::Stopped))));
+    let second = tokio::time::timeout(wait, queued).await.expect("somebody waits for ever");
+    assert!(matches!(second, Ok(Err(StoreError::Stopped))));
+    assert!(matches!(store.close_store().await, Err(StoreError::Stopped)));
+}
+
+#[tokio::test]
 async fn damage_met_by_a_read_fails_that_range_alone_with_file_and_offset() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path(), Settings { cache_bytes: 0, ..Settings::small() }).await.unwrap();
