@@ -11,8 +11,8 @@ use crate::domain::alert::Severity;
 
 const INVALID: Refusal = Refusal::Argument(argument::ALERT);
 
-/// The settings given at creation; none is none.
-pub(super) fn at_creation(alert: Alert) -> Result<AlertSettings, Refusal> {
+/// The settings given; none is none.
+pub(super) fn settings(alert: Alert) -> Result<AlertSettings, Refusal> {
     match alert {
         Alert::Absent => Ok(AlertSettings::default()),
         Alert::Lawful(alert) => Ok(*alert),
@@ -20,7 +20,8 @@ pub(super) fn at_creation(alert: Alert) -> Result<AlertSettings, Refusal> {
     }
 }
 
-/// The body of `:modifyAlert`, which must name them.
+/// The body of `:modifyAlert`: `{"alert": {...}}` replaces; an empty object, inside or alone,
+/// removes, as `modifyPushConfig` does in AMS (O61).
 pub(super) async fn replacement(call: &Call<'_>) -> Result<AlertSettings, Refusal> {
     #[derive(Default)]
     struct AlertBody(Alert);
@@ -36,10 +37,7 @@ pub(super) async fn replacement(call: &Call<'_>) -> Result<AlertSettings, Refusa
     }
 
     let body = call.body.read().await?;
-    match object::<AlertBody>(&body).map_err(|_| INVALID)?.0 {
-        Alert::Lawful(alert) => Ok(*alert),
-        Alert::Absent | Alert::Bad => Err(INVALID),
-    }
+    settings(object::<AlertBody>(&body).map_err(|_| INVALID)?.0)
 }
 
 /// Writes the settings as the last key of the open object, unless nothing is set.

@@ -60,7 +60,7 @@ pub(super) async fn create(
 
     let body = call.body.read().await?;
     let new: NewProject = object(&body).map_err(|_| Refusal::Argument(argument::PROJECT))?;
-    let alert = alert::at_creation(new.alert)?;
+    let alert = alert::settings(new.alert)?;
     Ok(reply(&call.broker.create_project(caller, name, new.description, alert).await?))
 }
 

@@ -53,7 +53,7 @@ pub(super) async fn create(
 ) -> Result<Reply, Refusal> {
     let body = call.body.read().await?;
     let new: Body = object(&body).map_err(|_| Refusal::Argument(argument::SUBSCRIPTION))?;
-    let alert = alert::at_creation(new.alert)?;
+    let alert = alert::settings(new.alert)?;
     let topic = short_name(&new.topic).ok_or(Refusal::Argument(argument::TOPIC_REF))?;
     // What is no lawful name names no topic.
     let topic: TopicName = topic.parse().map_err(|_| Error::TopicNotFound)?;

@@ -61,7 +61,7 @@ pub(super) async fn create(
         [] => NewTopic::default(),
         body => object(body).map_err(|_| Refusal::UnreadableBody)?,
     };
-    let alert = alert::at_creation(new.alert)?;
+    let alert = alert::settings(new.alert)?;
     if !new.schema.is_empty() {
         return Err(missing_schema(&new.schema));
     }
