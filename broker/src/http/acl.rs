@@ -2,8 +2,8 @@
 
 use serde::de::MapAccess;
 
+use super::call::Call;
 use super::error::Refusal;
-use super::gate::Call;
 use super::json::{Fields, List, Text, Writer, object};
 use super::reply::Reply;
 use crate::domain::UserName;

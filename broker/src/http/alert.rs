@@ -3,8 +3,8 @@
 
 use serde::de::MapAccess;
 
+use super::call::Call;
 use super::error::{Refusal, argument};
-use super::gate::Call;
 use super::json::{Alert, Fields, Writer, object};
 use crate::domain::AlertSettings;
 use crate::domain::alert::Severity;

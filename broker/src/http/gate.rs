@@ -9,6 +9,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use futures_util::FutureExt as _;
 
 use super::body::Body;
+use super::call::Call;
 use super::cors;
 use super::error::Refusal;
 use super::path::{Path, Query};
@@ -16,7 +17,7 @@ use super::reply::Reply;
 use super::routes::{self, Action, Names, Row};
 use super::settings::{AuthOption, Settings};
 use crate::domain::{ProjectName, SubscriptionName};
-use crate::service::{Broker, Caller, Error, Peer, Route, Verb};
+use crate::service::{Broker, Error, Peer, Route, Verb};
 
 /// What all requests share. Cheap to clone.
 #[derive(Clone)]
@@ -30,16 +31,6 @@ impl Door {
     pub fn new(broker: Broker, settings: Settings) -> Self {
         Self { broker, settings: Arc::new(settings) }
     }
-}
-
-/// One request on its way to its handler.
-pub(super) struct Call<'a> {
-    pub(super) broker: &'a Broker,
-    pub(super) settings: &'a Settings,
-    pub(super) query: Query<'a>,
-    pub(super) token: Option<String>,
-    pub(super) body: Body,
-    peer: Peer,
 }
 
 /// Answers any request: the one service of the actix application.
@@ -138,12 +129,6 @@ async fn handle(row: &Row, names: Names<'_>, call: &Call<'_>) -> Result<Reply, R
             }
             run(call, &admitted?, &project, &subscription).await
         }
-    }
-}
-
-impl Call<'_> {
-    fn admit(&self, route: Route, project: Option<&ProjectName>) -> Result<Caller, Error> {
-        self.broker.admit(route, project, self.token.as_deref(), self.peer)
     }
 }
 

@@ -8,6 +8,7 @@
 mod acl;
 mod alert;
 mod body;
+mod call;
 mod cors;
 mod error;
 mod gate;

@@ -3,8 +3,8 @@
 use serde::de::MapAccess;
 
 use super::alert;
+use super::call::Call;
 use super::error::{Refusal, argument};
-use super::gate::Call;
 use super::json::{Alert, Fields, Writer, object, text};
 use super::reply::Reply;
 use crate::domain::{ProjectName, UserName};

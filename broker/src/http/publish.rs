@@ -4,8 +4,8 @@ use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+use super::call::Call;
 use super::error::{Refusal, argument};
-use super::gate::Call;
 use super::json::{Text, Writer, text};
 use super::reply::Reply;
 use super::settings::Settings;

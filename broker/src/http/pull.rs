@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
+use super::call::Call;
 use super::error::{Refusal, argument};
-use super::gate::Call;
 use super::json::{Fields, Scalar, Text, Writer, object};
 use super::reply::Reply;
 use crate::domain::{Data, MessageRef, Offset, ProjectName, SubscriptionName};

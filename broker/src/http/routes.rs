@@ -5,8 +5,8 @@
 use std::future::Future;
 use std::pin::Pin;
 
+use super::call::Call;
 use super::error::Refusal;
-use super::gate::Call;
 use super::reply::Reply;
 use super::{projects, publish, pull, service_info, subscriptions, topics, users};
 use crate::domain::{ProjectName, SubscriptionName, TopicName, UserName};

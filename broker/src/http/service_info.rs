@@ -1,7 +1,7 @@
 //! `/v1/status` and `/v1/version`: open, what ansible checks and probes ask first.
 
+use super::call::Call;
 use super::error::Refusal;
-use super::gate::Call;
 use super::json::Writer;
 use super::reply::Reply;
 

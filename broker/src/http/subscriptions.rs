@@ -2,8 +2,8 @@
 
 use serde::de::MapAccess;
 
+use super::call::Call;
 use super::error::{Refusal, argument};
-use super::gate::Call;
 use super::json::{Alert, Fields, Object, Writer, boolean, integer, object, text};
 use super::reply::Reply;
 use super::{acl, alert, paging, zulu};

@@ -2,8 +2,8 @@
 
 use serde::de::MapAccess;
 
+use super::call::Call;
 use super::error::{Refusal, argument};
-use super::gate::Call;
 use super::json::{Fields, List, Object, Text, Writer, object, text};
 use super::reply::Reply;
 use crate::domain::{ProjectName, SubscriptionName, TopicName, UserName};
