@@ -5,10 +5,9 @@
 
 use super::OpenError;
 use super::disk::{Disk, read_whole};
-use super::frame::Point;
-use super::layout::{PAGE, ROOT, Root, RootError, SNAPSHOT, Slot, Stream, UNFINISHED, index};
+use super::layout::{PAGE, ROOT, Root, RootError, SNAPSHOT, Stream, UNFINISHED, index};
 use super::maps::{State, Topics};
-use super::reading::Reading;
+use super::reading::{Reading, Rules, Tail, damaged, failed};
 use super::record::{self, RecordError};
 
 /// What is on the disk.
@@ -29,70 +28,6 @@ pub(super) struct Found {
     pub(super) slots: Vec<(Stream, u32)>,
     /// Files that were never finished.
     pub(super) unfinished: Vec<String>,
-}
-
-/// Where a stream ends, and what recovery must write there again.
-pub(super) struct Tail {
-    /// Which stream.
-    pub(super) stream: Stream,
-    /// The last slot.
-    pub(super) slot: Slot,
-    /// Where the next frame goes.
-    pub(super) at: u64,
-    /// The last good frame.
-    pub(super) end: Point,
-    /// That frame's place; `None` before the first.
-    pub(super) last: Option<Last>,
-    /// Content of the tail page before `at`.
-    pub(super) page: Vec<u8>,
-    /// What lies in the tail's place: from `at` to the end of its page and of what a torn frame
-    /// there claims. Empty if that is zeros.
-    pub(super) torn: Vec<u8>,
-    /// The other stream's frame that the last frame witnesses.
-    pub(super) witness: Point,
-    /// Sequence of the last frame that is more than a mark (data or seal); 0 = none.
-    pub(super) spoke: u64,
-}
-
-/// The last good frame, to be written again.
-pub(super) struct Last {
-    /// Its slot, which is not the tail's if it is a seal.
-    pub(super) slot: u32,
-    /// Where its first page begins.
-    pub(super) from: u64,
-    /// Its pages, with zeros behind it.
-    pub(super) pages: Vec<u8>,
-}
-
-/// How to judge. The planted switch is what the damage tests must catch.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Rules {
-    /// Takes every broken frame for a torn tail and believes no witness.
-    #[cfg(test)]
-    pub(super) lenient: bool,
-}
-
-impl Rules {
-    /// See the field.
-    pub(super) const fn lenient(self) -> bool {
-        #[cfg(test)]
-        return self.lenient;
-        #[cfg(not(test))]
-        false
-    }
-}
-
-/// A refusal: file, offset, what is wrong.
-pub(super) fn damaged<T>(file: &str, at: u64, what: &str) -> Result<T, OpenError> {
-    Err(OpenError::Damaged(format!("{file} at offset {at}: {what}")))
-}
-
-/// Attaches what was being done to an I/O error.
-pub(super) fn failed<'a>(
-    doing: &'a str,
-    name: &'a str,
-) -> impl FnOnce(std::io::Error) -> OpenError + 'a {
-    move |error| OpenError::Io(format!("cannot {doing} {name}"), error)
 }
 
 /// Reads the store in `disk`; `None` if there is none.

@@ -8,7 +8,8 @@ use tracing::warn;
 use super::OpenError;
 use super::disk::Disk;
 use super::layout::{Life, PAGE, ROOT, Root, Slot, Stream, UNFINISHED, index, page_down};
-use super::recovery::{Found, Tail, failed};
+use super::reading::{Tail, failed};
+use super::recovery::Found;
 use crate::domain::Time;
 
 /// How much of a fresh slot is filled at once, in bytes.

@@ -16,8 +16,9 @@ use crate::domain::{Head, Offset, Progress, SubscriptionId, Time, TopicId};
 use crate::store::embedded::layout::{Pair, ROOT, Stream, index, u32_at};
 use crate::store::embedded::maps::{State, Topics};
 use crate::store::embedded::queue::{Op, Phase};
+use crate::store::embedded::reading::Rules;
 use crate::store::embedded::record::put_entry;
-use crate::store::embedded::recovery::{self, Found, Rules};
+use crate::store::embedded::recovery::{self, Found};
 use crate::store::embedded::{OpenError, Recovered, Settings, recover};
 use crate::store::{Change, ChangeSet, Scope};
 

@@ -11,7 +11,7 @@ use crate::store::embedded::committer::Turn;
 use crate::store::embedded::frame::{self, Kind, Making, Point};
 use crate::store::embedded::layout::{Life, ROOT, Slot, Stream, u32_at, u64_at};
 use crate::store::embedded::queue::{Op, Phase};
-use crate::store::embedded::recovery::Rules;
+use crate::store::embedded::reading::Rules;
 use crate::store::embedded::{OpenError, Recovered, Settings, recover};
 use crate::store::{Outcome, Store, StoreError};
 
