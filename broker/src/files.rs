@@ -3,7 +3,7 @@
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
 /// Who may read a file.
@@ -36,24 +36,37 @@ pub(crate) fn write(path: &Path, content: &[u8], readers: Readers) -> io::Result
     file.write_all(content)?;
     file.sync_all()?;
     std::fs::rename(&draft, path)?;
+    sync_above(path)
+}
+
+/// Whether `path` holds `content` already, and nobody but its owner may read it.
+pub(crate) fn is_secret(path: &Path, content: &[u8]) -> bool {
+    let closed = |file: &std::fs::Metadata| file.permissions().mode() & 0o077 == 0;
+    std::fs::metadata(path).is_ok_and(|file| closed(&file))
+        && std::fs::read(path).is_ok_and(|found| found == content)
+}
+
+/// Makes `path` and what is missing above it, durably, for its owner only (0700).
+///
+/// # Errors
+/// The disk's.
+pub(crate) fn make_dir(path: &Path) -> io::Result<()> {
+    let is_missing = |dir: &&Path| !dir.as_os_str().is_empty() && !dir.is_dir();
+    let missing: Vec<&Path> = path.ancestors().take_while(is_missing).collect();
+    DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    missing.into_iter().try_for_each(sync_above)
+}
+
+/// Makes the name of `path` durable.
+fn sync_above(path: &Path) -> io::Result<()> {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => File::open(parent)?.sync_all(),
         _ => File::open(".")?.sync_all(),
     }
 }
 
-/// Makes `path` and what is missing above it, for its owner only (0700).
-///
-/// # Errors
-/// The disk's.
-pub(crate) fn make_dir(path: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path)
-}
-
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
-
     use super::*;
 
     fn mode(path: &Path) -> u32 {
@@ -72,6 +85,9 @@ mod tests {
         write(&file, b"two", Readers::Owner).unwrap();
         assert_eq!(std::fs::read(&file).unwrap(), b"two");
         assert_eq!(mode(&file), 0o600);
+        assert!(is_secret(&file, b"two") && !is_secret(&file, b"one"));
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o640)).unwrap();
+        assert!(!is_secret(&file, b"two"));
         write(&path.join("ca.pem"), b"x", Readers::All).unwrap();
         assert_eq!(mode(&path.join("ca.pem")) & 0o600, 0o600);
         assert_eq!(std::fs::read_dir(&path).unwrap().count(), 2, "no draft is left");
