@@ -82,13 +82,14 @@ impl AlertSettings {
 }
 
 /// Whether a mail can be sent there: one `@`, printable ASCII, nothing that could add a header
-/// or a second address.
+/// or a second address, no empty label. The broker refuses others, but a user's address is any text.
 pub(crate) fn is_address(text: &str) -> bool {
     let lawful = |c: char| c.is_ascii_graphic() && !"<>()[],;:\\\"".contains(c);
     text.len() <= 254
         && text.chars().all(lawful)
         && text.split_once('@').is_some_and(|(local, host)| {
-            !local.is_empty() && !host.is_empty() && !host.contains('@')
+            let labels = |text: &str| text.split('.').all(|label| !label.is_empty());
+            labels(local) && labels(host) && !host.contains('@')
         })
 }
 
@@ -135,6 +136,23 @@ impl InForce {
                 (!settings.contacts.is_empty()).then(|| settings.contacts.clone())
             }),
             severity_cap: first(said, |settings| settings.severity_cap),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_that_no_relay_takes_is_none() {
+        for good in ["a@b", "first.last+tag@mail.example.org"] {
+            assert!(is_address(good), "{good}");
+        }
+        for bad in
+            ["", "a", "@b", "a@", "a@b@c", "a b@c", "a@b..c", ".a@b", "a@b,c@d", "a@b\nBcc:x"]
+        {
+            assert!(!is_address(bad), "{bad}");
         }
     }
 }
