@@ -72,7 +72,7 @@ def lint_variables(where: str, dashboard: dict, metrics: dict[str, str]) -> set[
         complain("template-datasource", where, "no variable `datasource` of type prometheus")
     if source.get("label") != "Data source":
         complain("template-datasource", where, "label is not `Data source`")
-    for name in ("job", "project", "subscription"):
+    for name in ("job", "project", "topic", "subscription"):
         if name not in variables:
             complain("template-job", where, f"no variable `{name}`")
     for name, variable in variables.items():
