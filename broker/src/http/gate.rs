@@ -124,7 +124,13 @@ async fn handle(row: &Row, names: Names<'_>, call: &Call<'_>) -> Result<Reply, R
             let project: ProjectName = names.project.parse()?;
             let subscription: SubscriptionName = names.subscription.parse()?;
             let admitted = call.admit(route, Some(&project));
-            if route == Route::SubscriptionsPull && matches!(admitted, Err(Error::Forbidden)) {
+            // A token that is not known any more is a consumer that calls in vain; no token is not.
+            let turned_away = match &admitted {
+                Err(Error::Forbidden) => true,
+                Err(Error::Unauthorized) => call.token.is_some(),
+                _ => false,
+            };
+            if route == Route::SubscriptionsPull && turned_away {
                 call.broker.pull_denied(&project, &subscription);
             }
             run(call, &admitted?, &project, &subscription).await

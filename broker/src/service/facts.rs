@@ -52,7 +52,7 @@ pub struct PullCounts {
     pub messages: u64,
     /// Brought nothing.
     pub empty: u64,
-    /// Refused: role or ACL.
+    /// Refused: role, ACL, or a token that is not known (any more).
     pub denied: u64,
     /// Ended in a fault of ours.
     pub error: u64,

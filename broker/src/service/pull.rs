@@ -150,7 +150,7 @@ impl Broker {
         Ok(Puller(target))
     }
 
-    /// Counts a pull that the gate refused with 403 (so that metrics can say `pull_denied`).
+    /// Counts a pull that the gate refused, 403 or a token that is not known (so that metrics can say `pull_denied`).
     pub fn pull_denied(&self, project: &ProjectName, subscription: &SubscriptionName) {
         let project = self.0.service.read().index.project(project).map(|project| project.id);
         if let Some(Ok((target, _))) = project.map(|id| self.target(id, subscription)) {

@@ -217,7 +217,7 @@ impl Caller {
 impl Broker {
     /// The gate: who is it, and may it? In the order of `ams-contract.md` 1.4 steps 4-7: no token = `Unauthorized`; unknown
     /// project = `ProjectNotFound` (except for `Route::ProjectsCreate`); token unknown or no role here = `Unauthorized`; role table
-    /// = `Forbidden`. A denied pull (401 excluded: nobody is known) is counted on its subscription by [`Self::pull_denied`].
+    /// = `Forbidden`. A pull denied to a role or to an unknown (revoked) token is counted on its subscription by [`Self::pull_denied`].
     /// A draining broker admits nobody: `Unavailable`.
     pub fn admit(
         &self,

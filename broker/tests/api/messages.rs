@@ -168,6 +168,18 @@ async fn pulling_checks_existence_acl_topic_and_body() {
     });
     denied.sort();
     assert_eq!(denied, [(String::from("other"), 1), (String::from("s"), 1)]);
+    // So is a token that was revoked; a call without any token tells nothing of a consumer.
+    for token in ["revoked", ""] {
+        let stranger = api.call("POST", PULL, token, b"").await;
+        stranger.fails(401, "UNAUTHORIZED", "Unauthorized");
+    }
+    let mut of_s = 0;
+    api.broker.visit_subscriptions(now, &mut |facts| {
+        if facts.name.to_string() == "s" {
+            of_s = facts.pulls.denied;
+        }
+    });
+    assert_eq!(of_s, 2);
     api.put("/v1/projects/P/topics/t", "").await.ok();
     for bad in [
         "",
