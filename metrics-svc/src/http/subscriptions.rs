@@ -11,18 +11,18 @@ use crate::clock::Time;
 use crate::series::{SubscriptionView, Viewer};
 use crate::watch::Watch;
 
-/// Which rows.
-#[derive(Debug, Clone, Deserialize)]
+/// Which rows; an empty text is no wish.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
 pub(super) struct Filter {
-    project: Option<String>,
-    state: Option<String>,
+    project: String,
+    state: String,
 }
 
 impl Filter {
     /// Whether the state, if any, is one.
     pub(super) fn is_lawful(&self) -> bool {
-        let is_state = |text: &String| State::ALL.iter().any(|state| state.as_str() == text);
-        self.state.as_ref().is_none_or(is_state)
+        self.state.is_empty() || State::ALL.iter().any(|state| state.as_str() == self.state)
     }
 }
 
@@ -57,8 +57,8 @@ struct Row {
 pub(super) fn page(watch: &Watch, viewer: &Viewer, filter: &Filter) -> Page {
     let known = watch.known();
     let wanted = |view: &SubscriptionView<'_>, verdict: &Verdict| {
-        let project = filter.project.as_ref().is_none_or(|name| *name == view.project.name);
-        let state = filter.state.as_ref().is_none_or(|state| state == verdict.state.as_str());
+        let project = filter.project.is_empty() || filter.project == view.project.name;
+        let state = filter.state.is_empty() || filter.state == verdict.state.as_str();
         project && state && viewer.sees(view.project.id)
     };
     let mut subscriptions: Vec<Row> = known

@@ -12,6 +12,8 @@ use crate::clock::Time;
 
 /// How many incidents one merged mail lists; the rest is a number and a link.
 const MAX_LISTED: usize = 50;
+/// How long the mute lasts that a mail offers.
+const MUTE: Duration = Duration::from_secs(86_400);
 
 /// Where the links and commands of a mail point.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -262,6 +264,19 @@ impl Story {
         Some((text, command))
     }
 
+    /// The command that mutes the subscription; no link, because mail scanners follow links.
+    fn mute(&self, links: &Links) -> Option<String> {
+        if self.about != About::Subscription || self.closed.is_some() {
+            return None;
+        }
+        let until = self.told_at.plus(MUTE).to_seconds_text();
+        Some(format!(
+            "curl -X POST -H \"x-api-key: $TOKEN\" -d '{{\"alert\":{{\"mutedUntil\":\"{until}\"}}}}' \
+             \"{}/v1/projects/{}/subscriptions/{}:modifyAlert\"",
+            links.api, self.project, self.subject
+        ))
+    }
+
     fn link(&self, links: &Links) -> String {
         match self.about {
             About::Subscription => {
@@ -296,6 +311,9 @@ impl Story {
         if let Some((text, command)) = self.threshold(links) {
             document.push("Threshold in force", Body::Text(text));
             document.push("Command", Body::Command(command));
+        }
+        if let Some(command) = self.mute(links) {
+            document.push("To be sent no mail about it for a day", Body::Command(command));
         }
         document.push("All subscriptions", Body::Link(self.link(links)));
         if let Some(url) = self.dashboard(links) {

@@ -100,7 +100,7 @@ impl Broker {
         self.post("/v1/directory", "application/json", body.to_string().into_bytes()).await
     }
 
-    /// The whole directory: one project, one user, one topic, one subscription.
+    /// The whole directory: one project, its user and two others, one topic, one subscription.
     pub(crate) async fn whole_directory(&self, alert: Value) {
         for body in whole(alert) {
             let answer = self.directory(&body).await;
@@ -131,6 +131,9 @@ pub(crate) fn whole(alert: Value) -> [Value; 2] {
             {"kind": "user", "id": USER, "name": "ann", "email": "ann@example.org",
              "tokenSha256": "bf767b3254de253681cc294cfdbf179e0980635066d624f301d00c6dd53bd328",
              "projects": [{"project": PROJECT, "roles": ["consumer"]}], "serviceRoles": []},
+            {"kind": "user", "id": Uuid::from_u128(8), "name": "bob", "email": "bob@example.org",
+             "tokenSha256": "c8258ff6b71789efe9c0371433bac953652370c1282f9823825b913e2c9a89c4",
+             "projects": [], "serviceRoles": ["push_worker"]},
             {"kind": "user", "id": Uuid::from_u128(9), "name": "admin", "email": "",
              "tokenSha256": "5e884898da28047151d0e56f8dc6292773603d0d6aabbdd62a11ef721d1542d8",
              "projects": [], "serviceRoles": ["service_admin"]}

@@ -35,11 +35,16 @@ async fn seeded() -> (tempfile::TempDir, Arc<ManualClock>, Running, Broker) {
 
 /// Waits until the subscription's row shows the report.
 async fn judged(running: &Running) {
-    let there = async {
-        while get(running.metrics_addr, "/v1/subscriptions").await.json()["subscriptions"][0]["backlog"]
-            != json!(3)
-        {}
-    };
+    judged_by(async || {
+        let page = get(running.metrics_addr, "/v1/subscriptions").await.json();
+        page["subscriptions"][0]["backlog"] == json!(3)
+    })
+    .await;
+}
+
+/// Waits until an evaluation has made `it` so.
+async fn judged_by(it: impl AsyncFn() -> bool) {
+    let there = async { while !it().await {} };
     tokio::time::timeout(Duration::from_secs(5), there).await.unwrap();
 }
 
@@ -197,6 +202,7 @@ async fn subscriptions_are_listed_with_exactly_these_keys() {
     let rows = |answer: &Answer| answer.json()["subscriptions"].as_array().unwrap().len();
     assert_eq!(rows(&of("/v1/subscriptions?project=other").await), 0);
     assert_eq!(rows(&of("/v1/subscriptions?state=healthy").await), 1);
+    assert_eq!(rows(&of("/v1/subscriptions?project=&state=").await), 1, "empty is no filter");
     assert_eq!(rows(&of("/v1/subscriptions?state=not_acking").await), 0);
     assert_eq!(of("/v1/subscriptions?state=strange").await.status, 400);
     running.shutdown().await;
@@ -237,6 +243,14 @@ async fn off_loopback_a_token_shows_what_its_owner_may_see() {
         assert!(seen.text().contains("project=\"proj\""));
         assert!(!seen.text().contains("ams_alerter"), "the service is not hers to see");
     }
+    let rows = async |token: &str| {
+        let page = look("/v1/subscriptions", Some(("x-api-key", token))).await;
+        page.json()["subscriptions"].as_array().unwrap().len()
+    };
+    judged_by(async || rows("password").await == 1).await;
+    assert_eq!((rows("anns-token").await, rows("bobs-token").await), (1, 0));
+    let nothing = look("/metrics", Some(("x-api-key", "bobs-token"))).await;
+    assert_eq!((nothing.status, nothing.text().as_str()), (200, ""), "a member of no project");
     let all = look("/metrics", Some(("x-api-key", "password"))).await.text();
     assert!(all.contains("ams_alerter_mail_configured 0") && all.contains("project=\"proj\""));
     running.shutdown().await;

@@ -8,7 +8,7 @@ use metrics_svc::clock::{Clock as _, ManualClock};
 use metrics_svc::{Running, start};
 use serde_json::{Value, json};
 
-use super::broker::{Broker, Facts, PROJECT, STORE, get};
+use super::broker::{Broker, Facts, PROJECT, STORE, get, whole};
 use super::ingest::{NOW, settings};
 use super::relay::{Relay, Taken};
 
@@ -70,7 +70,8 @@ fn stalled() -> Facts {
         position: 7,
         delivered: 7,
         oldest_at: Some(NOW),
-        last_pull: Some(NOW),
+        // Longer ago than `seen` when the threshold of 2 min is reached, at whichever evaluation.
+        last_pull: Some(NOW.minus(Duration::from_secs(60))),
         last_progress: Some(NOW),
     }
 }
@@ -162,6 +163,31 @@ async fn a_muted_incident_waits_for_the_end_of_the_mute() {
     assert!(relay.taken().is_empty());
     house.pass(stalled(), 10).await;
     assert_eq!(relay.mails(1).await.len(), 1);
+    house.running.shutdown().await;
+}
+
+#[tokio::test]
+async fn an_incident_that_reaches_no_owner_goes_to_the_operators_and_is_counted() {
+    let relay = Relay::start().await;
+    let (dir, clock) = (tempfile::tempdir().unwrap(), ManualClock::at(NOW));
+    let mut house = House::start(dir.path(), &clock, &relay).await;
+    house.broker.report(clock.wall(), None).await;
+    let [mut service, project] = whole(json!({"stallAfter": "2m"}));
+    for object in service["objects"].as_array_mut().unwrap() {
+        if object["kind"] == "user" {
+            object["email"] = json!("");
+        }
+    }
+    for body in [&service, &project] {
+        assert_eq!(house.broker.directory(body).await.status, 200);
+    }
+    house.pass(stalled(), 20).await;
+    let mails = relay.mails(1).await;
+    assert_eq!(mails[0].to, "ops@example.org");
+    let text = mails[0].text.replace("=\r\n", "");
+    assert!(text.contains("You get this as an operator"), "{text}");
+    let page = get(house.running.metrics_addr, "/metrics").await.text();
+    assert!(page.contains("ams_alerter_unreachable_total 1\n"), "{page}");
     house.running.shutdown().await;
 }
 

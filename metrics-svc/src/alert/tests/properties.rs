@@ -18,6 +18,7 @@ enum Act {
     Late,
     Extend,
     SeekBack,
+    Lose,
     RestartBroker,
     RestartMetrics,
     Fail,
@@ -35,6 +36,7 @@ fn act(idle: bool) -> impl Strategy<Value = Act> {
         1 => Just(Act::Late),
         2 => Just(Act::Extend),
         1 => Just(Act::SeekBack),
+        1 => Just(Act::Lose),
         1 => Just(Act::RestartBroker),
         1 => Just(Act::RestartMetrics),
         1 => Just(Act::Fail),
@@ -57,6 +59,10 @@ fn perform(world: &mut World, act: Act) {
         Act::Late => sub.late += 1,
         Act::Extend => sub.extend(now),
         Act::SeekBack => sub.seek = Some(now),
+        Act::Lose => {
+            let oldest = sub.queue.len().min(2);
+            sub.lose(oldest, "retention");
+        }
         Act::RestartBroker => world.restart_broker(),
         Act::RestartMetrics => world.start_metrics(),
         Act::Fail => {
@@ -124,7 +130,9 @@ proptest! {
         world.run(secs(11 * 60), tries_in_vain(pattern));
         let verdict = world.verdict();
         let told = verdict.state == State::Orphan
-            || (verdict.state.is_stall() && verdict.severity == Severity::Crit);
+            || (verdict.state.is_stall() && verdict.severity == Severity::Crit)
+            // Of one nobody uses a loss is a warning.
+            || (verdict.state == State::Losing && verdict.severity >= Severity::Warn);
         prop_assert!(told, "{:?}", verdict);
         let incident = world
             .judge

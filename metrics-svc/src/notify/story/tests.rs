@@ -79,6 +79,9 @@ fn an_opening_mail_says_what_why_since_when_and_what_to_do() {
     Command
       curl -X POST -H "x-api-key: $TOKEN" -d '{"alert":{"stallAfter":"30m"}}' "https://ams:8443/v1/projects/proj/topics/top:modifyAlert"
 
+    To be sent no mail about it for a day
+      curl -X POST -H "x-api-key: $TOKEN" -d '{"alert":{"mutedUntil":"2026-11-23T10:12:00Z"}}' "https://ams:8443/v1/projects/proj/subscriptions/sub:modifyAlert"
+
     All subscriptions
       http://metrics:9464/v1/subscriptions?project=proj
 
@@ -118,6 +121,18 @@ fn a_closing_mail_says_how_long_it_lasted_and_what_it_cost() {
     -- 
     Incident 00000000-0000-0000-0000-000000000007
     "#);
+}
+
+#[test]
+fn with_grafana_a_mail_links_to_the_subscription_and_the_hour_before_it() {
+    let links = Links { grafana: Some(String::from("https://graphs")), ..links() };
+    let open =
+        "https://graphs/d/ams?var-project=proj&var-subscription=sub&from=1795338000000&to=now";
+    assert!(story().content(&links).text.contains(open));
+    let closed = Some((story().told_at, String::from("well again")));
+    let content = Story { closed, ..story() }.content(&links);
+    assert!(content.text.contains("&from=1795338000000&to=1795342320000"), "{}", content.text);
+    assert!(content.html.contains("var-project=proj&amp;var-subscription=sub"));
 }
 
 #[test]
