@@ -26,6 +26,8 @@ pub enum Call {
     Head,
     Scan,
     FindTime,
+    KeptBytes,
+    FindSize,
     Trim,
     Topics,
     Load,
@@ -211,6 +213,14 @@ impl MessageLog for FaultyStore {
 
     async fn find_time(&self, topic: TopicId, time: Time) -> Result<Option<Offset>, StoreError> {
         self.read(Call::FindTime, self.store.find_time(topic, time)).await
+    }
+
+    async fn kept_bytes(&self, topic: TopicId) -> Result<u64, StoreError> {
+        self.read(Call::KeptBytes, self.store.kept_bytes(topic)).await
+    }
+
+    async fn find_size(&self, topic: TopicId, bytes: u64) -> Result<Option<Offset>, StoreError> {
+        self.read(Call::FindSize, self.store.find_size(topic, bytes)).await
     }
 
     async fn trim(&self, topic: TopicId, to: Offset) -> Answer<Head> {

@@ -123,6 +123,15 @@ impl Log {
         found
     }
 
+    fn find_size(&self, bytes: u64) -> Option<Offset> {
+        let mut held = 0;
+        let fits = self.entries.iter().rev().take_while(|entry| {
+            held += entry.batch.packed().len() as u64;
+            held <= bytes
+        });
+        fits.last().map(|entry| entry.base.max(self.head.start))
+    }
+
     fn trim(&mut self, to: Offset) {
         let to = to.min(self.head.next);
         if to > self.head.start {
@@ -204,6 +213,16 @@ impl MessageLog for MemoryStore {
         let Some(log) = truth.log(topic) else { return Ok(None) };
         let found = log.entries.iter().find(|entry| entry.time >= time);
         Ok(found.map(|entry| entry.base.max(log.head.start)))
+    }
+
+    async fn kept_bytes(&self, topic: TopicId) -> Result<u64, StoreError> {
+        let truth = self.truth()?;
+        let entries = truth.log(topic).into_iter().flat_map(|log| &log.entries);
+        Ok(entries.map(|entry| entry.batch.packed().len() as u64).sum())
+    }
+
+    async fn find_size(&self, topic: TopicId, bytes: u64) -> Result<Option<Offset>, StoreError> {
+        Ok(self.truth()?.log(topic).and_then(|log| log.find_size(bytes)))
     }
 
     async fn trim(&self, topic: TopicId, to: Offset) -> Answer<Head> {

@@ -95,6 +95,14 @@ pub trait MessageLog: Send + Sync {
     /// The first kept offset whose entry's time is at or after `time`; `None` past the last.
     async fn find_time(&self, topic: TopicId, time: Time) -> Result<Option<Offset>, StoreError>;
 
+    /// Packed bytes of the kept entries, counted whole (the first may begin before the start); 0
+    /// of a closed life.
+    async fn kept_bytes(&self, topic: TopicId) -> Result<u64, StoreError>;
+
+    /// The first kept offset from which the entries, counted whole, hold at most `bytes` packed
+    /// bytes; `None` when the last one alone holds more, or nothing is kept.
+    async fn find_size(&self, topic: TopicId, bytes: u64) -> Result<Option<Offset>, StoreError>;
+
     /// Moves the start to `to` (at most the head: what lies past it means the head), for good; a
     /// start never moves back: an earlier one is `Applied` and changes nothing. A start inside an
     /// entry is lawful.

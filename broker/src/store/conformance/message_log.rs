@@ -1,4 +1,4 @@
-//! Laws of [`MessageLog`](crate::store::MessageLog): writing, reading, trimming.
+//! Laws of [`MessageLog`](crate::store::MessageLog): writing and reading.
 
 use std::collections::BTreeSet;
 
@@ -52,6 +52,8 @@ async fn reads_as_nothing(store: &dyn Store, topic: TopicId) {
     assert_eq!(store.head(topic).await.unwrap(), None);
     assert_eq!(store.scan(topic, Offset(0), ALL).await.unwrap(), []);
     assert_eq!(store.find_time(topic, Time(0)).await.unwrap(), None);
+    assert_eq!(store.kept_bytes(topic).await.unwrap(), 0);
+    assert_eq!(store.find_size(topic, u64::MAX).await.unwrap(), None);
     assert!(!store.topics().await.unwrap().contains(&topic));
 }
 
@@ -333,7 +335,7 @@ pub(crate) async fn topics_are_appended_to_side_by_side<F: Fixture>(fixture: &F)
 }
 
 /// Three entries over the offsets 0..2, 2..5 and 5..6, at 0, 10 and 20 seconds.
-async fn three_entries(store: &dyn Store) -> (TopicId, [Arc<Entry>; 3]) {
+pub(super) async fn three_entries(store: &dyn Store) -> (TopicId, [Arc<Entry>; 3]) {
     let topic = new_topic(store).await;
     let first = publish(store, topic, at(0), &["a", "b"]).await;
     let second = publish(store, topic, at(10), &["c", "d", "e"]).await;
@@ -391,66 +393,6 @@ pub(crate) async fn a_scan_brings_at_least_one_entry<F: Fixture>(fixture: &F) {
     let nothing = Limits { messages: 0, bytes: 0 };
     assert_eq!(store.scan(topic, Offset(3), nothing).await.unwrap(), entries[1..2]);
     assert_eq!(store.scan(topic, Offset(6), nothing).await.unwrap(), []);
-}
-
-pub(crate) async fn a_time_is_found_at_the_first_entry_at_or_after_it<F: Fixture>(fixture: &F) {
-    let store = fixture.open().await;
-    let (topic, _) = three_entries(&*store).await;
-    publish(&*store, topic, at(20), &["same time"]).await;
-    let just_after = |seconds| Time(at(seconds).0 + 1);
-    for (time, offset) in [
-        (Time(0), Some(0)),
-        (at(0), Some(0)),
-        (just_after(0), Some(2)),
-        (at(10), Some(2)),
-        (just_after(10), Some(5)),
-        (at(20), Some(5)),
-        (just_after(20), None),
-        (Time(u64::MAX), None),
-    ] {
-        assert_eq!(store.find_time(topic, time).await.unwrap(), offset.map(Offset), "{time:?}");
-    }
-    // Inside an entry the first kept offset is the start.
-    applied(store.trim(topic, Offset(3)).await);
-    assert_eq!(store.find_time(topic, at(0)).await.unwrap(), Some(Offset(3)));
-    assert_eq!(store.find_time(topic, at(11)).await.unwrap(), Some(Offset(5)));
-    applied(store.trim(topic, Offset(7)).await);
-    assert_eq!(store.find_time(topic, at(0)).await.unwrap(), None);
-}
-
-pub(crate) async fn a_start_moves_forward_only<F: Fixture>(fixture: &F) {
-    let store = fixture.open().await;
-    let (topic, entries) = three_entries(&*store).await;
-    let before = store.head(topic).await.unwrap().unwrap();
-    let head = applied(store.trim(topic, Offset(2)).await);
-    // Nothing else of the head moves.
-    assert_eq!(head, Head { start: Offset(2), ..before });
-    for to in [0, 1, 2] {
-        assert_eq!(applied(store.trim(topic, Offset(to)).await), head);
-    }
-    assert_eq!(store.head(topic).await.unwrap(), Some(head));
-    assert_eq!(everything(&*store, topic).await, entries[1..]);
-}
-
-pub(crate) async fn a_start_inside_an_entry_is_lawful<F: Fixture>(fixture: &F) {
-    let store = fixture.open().await;
-    let (topic, entries) = three_entries(&*store).await;
-    assert_eq!(applied(store.trim(topic, Offset(4)).await).start, Offset(4));
-    assert_eq!(everything(&*store, topic).await, entries[1..]);
-    assert_eq!(applied(store.trim(topic, Offset(5)).await).kept(), 1);
-    assert_eq!(everything(&*store, topic).await, entries[2..]);
-}
-
-pub(crate) async fn a_topic_trimmed_to_its_head_goes_on<F: Fixture>(fixture: &F) {
-    let store = fixture.open().await;
-    let (topic, _) = three_entries(&*store).await;
-    // A start is at most the head.
-    let head = applied(store.trim(topic, Offset(u64::MAX)).await);
-    assert_eq!((head.start, head.next), (Offset(6), Offset(6)));
-    assert_eq!(everything(&*store, topic).await, []);
-    let entry = publish(&*store, topic, at(30), &["g"]).await;
-    assert_eq!(entry.base, Offset(6));
-    assert_eq!(everything(&*store, topic).await, [entry]);
 }
 
 pub(crate) async fn all_open_lives_are_listed<F: Fixture>(fixture: &F) {

@@ -15,6 +15,7 @@ mod catalog;
 mod lifetime;
 mod message_log;
 mod message_log_failures;
+mod message_log_trims;
 mod model;
 mod progress_log;
 
@@ -27,7 +28,8 @@ use crate::domain::{
 };
 
 pub(crate) use {
-    catalog::*, lifetime::*, message_log::*, message_log_failures::*, model::*, progress_log::*,
+    catalog::*, lifetime::*, message_log::*, message_log_failures::*, message_log_trims::*,
+    model::*, progress_log::*,
 };
 
 /// Where a backend keeps one store under test.
@@ -86,6 +88,8 @@ macro_rules! suite {
             a_scan_stops_after_the_entry_that_reaches_a_limit,
             a_scan_brings_at_least_one_entry,
             a_time_is_found_at_the_first_entry_at_or_after_it,
+            kept_bytes_are_those_of_whole_entries,
+            a_size_is_found_at_the_first_offset_from_which_it_holds,
             a_start_moves_forward_only,
             a_start_inside_an_entry_is_lawful,
             a_topic_trimmed_to_its_head_goes_on,

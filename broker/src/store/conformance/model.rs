@@ -26,6 +26,7 @@ enum Op {
     Trim { topic: usize, to: u64 },
     Scan { topic: usize, from: u64, messages: u64, bytes: u64 },
     FindTime { topic: usize, seconds: u64 },
+    FindSize { topic: usize, bytes: u64 },
     Save { subscription: usize, version: u64, position: u64 },
     SaveNext { subscription: usize, position: u64 },
     Forget(usize),
@@ -70,6 +71,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
             Op::Scan { topic, from, messages, bytes }
         }),
         3 => (topic(), seconds()).prop_map(|(topic, seconds)| Op::FindTime { topic, seconds }),
+        3 => (topic(), 0..120u64).prop_map(|(topic, bytes)| Op::FindSize { topic, bytes }),
         2 => (subscription(), 0..6u64, offset()).prop_map(|(subscription, version, position)| {
             Op::Save { subscription, version, position }
         }),
@@ -240,6 +242,9 @@ impl Pair {
             Op::FindTime { topic: n, seconds } => {
                 compare!(self, |s| s.find_time(self.topics[n], at(seconds)).await);
             }
+            Op::FindSize { topic: n, bytes } => {
+                compare!(self, |s| s.find_size(self.topics[n], bytes).await);
+            }
             Op::Save { subscription: n, version, position } => {
                 let progress = progress(version, position);
                 compare!(self, |s| s.save(self.subscriptions[n], &progress).await);
@@ -306,6 +311,7 @@ impl Pair {
             compare!(self, |s| s.head(topic).await);
             compare!(self, |s| s.scan(topic, Offset(0), ALL).await);
             compare!(self, |s| s.find_time(topic, Time(0)).await);
+            compare!(self, |s| s.kept_bytes(topic).await);
             both!(self, |s| s.topics().await.unwrap().contains(&topic));
         }
         for subscription in self.subscriptions {

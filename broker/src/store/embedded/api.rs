@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 use async_trait::async_trait;
 use tokio::sync::{Semaphore, oneshot};
 
+use super::maps::Topic;
 use super::queue::{Done, Op, Phase, Shared, Waiting, answer};
 use super::{read, record};
 use crate::domain::{Entry, Head, Offset, Progress, SubscriptionId, Time, TopicId};
@@ -140,6 +141,18 @@ impl MessageLog for EmbeddedStore {
         self.shared.check_open()?;
         let topics = self.shared.topics.read().unwrap_or_else(PoisonError::into_inner);
         Ok(topics.open.get(&topic).and_then(|found| found.find_time(time)))
+    }
+
+    async fn kept_bytes(&self, topic: TopicId) -> Result<u64, StoreError> {
+        self.shared.check_open()?;
+        let topics = self.shared.topics.read().unwrap_or_else(PoisonError::into_inner);
+        Ok(topics.open.get(&topic).map_or(0, Topic::kept_bytes))
+    }
+
+    async fn find_size(&self, topic: TopicId, bytes: u64) -> Result<Option<Offset>, StoreError> {
+        self.shared.check_open()?;
+        let topics = self.shared.topics.read().unwrap_or_else(PoisonError::into_inner);
+        Ok(topics.open.get(&topic).and_then(|found| found.find_size(bytes)))
     }
 
     async fn trim(&self, topic: TopicId, to: Offset) -> Answer<Head> {

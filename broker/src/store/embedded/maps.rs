@@ -74,6 +74,21 @@ impl Topic {
         self.entries.get(first).map(|entry| entry.base.max(self.head.start))
     }
 
+    /// Packed bytes of the kept entries.
+    pub(super) fn kept_bytes(&self) -> u64 {
+        self.entries.iter().map(|entry| entry.packed).sum()
+    }
+
+    /// The first kept offset from which the entries hold at most `bytes` packed bytes.
+    pub(super) fn find_size(&self, bytes: u64) -> Option<Offset> {
+        let mut left = bytes;
+        let fits = self.entries.iter().rev().map_while(|entry| {
+            left = left.checked_sub(entry.packed)?;
+            Some(entry.base.max(self.head.start))
+        });
+        fits.last()
+    }
+
     /// The kept entry that begins at `base`.
     pub(super) fn at(&self, base: Offset) -> Option<Place> {
         let found = self.entries.partition_point(|entry| entry.base < base);
