@@ -47,6 +47,9 @@ pub(crate) enum Command {
         #[command(subcommand)]
         what: Alert,
     },
+    /// Measure this program on this machine
+    #[command(args_conflicts_with_subcommands = true)]
+    Bench(crate::bench::Options),
 }
 
 #[derive(Debug, Subcommand)]
@@ -66,7 +69,7 @@ impl Args {
             None => (true, true),
             Some(Command::Broker) => (true, false),
             Some(Command::MetricsSvc) => (false, true),
-            Some(Command::Alert { .. }) => (false, false),
+            Some(Command::Alert { .. } | Command::Bench(_)) => (false, false),
         };
         if self.listen.is_some() && !broker {
             return Err(String::from("--listen: this subcommand serves no API"));

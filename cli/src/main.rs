@@ -5,6 +5,7 @@
 
 mod alert;
 mod args;
+mod bench;
 mod config;
 mod failure;
 mod print;
@@ -48,6 +49,10 @@ fn run(args: Args) -> Result<(), Failure> {
             Some(Command::Broker) => run::broker(config, data).await,
             Some(Command::MetricsSvc) => run::metrics_svc(config, data).await,
             Some(Command::Alert { what: Alert::Test { to } }) => alert::test(&config, to).await,
+            Some(Command::Bench(options)) => {
+                let mut signals = run::Signals::listen()?;
+                bench::run(options, signals.next()).await
+            }
         }
     });
     runtime.shutdown_timeout(Duration::from_millis(200));

@@ -9,6 +9,7 @@
 )]
 #![allow(clippy::print_stdout, reason = "figures for whoever asks with --nocapture")]
 
+mod bench;
 mod counts;
 mod crash;
 mod exits;

@@ -1,0 +1,164 @@
+//! A broker for one round, furnished: users with roles, topics and subscriptions with ACLs.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::connection::{Connection, request};
+use super::load::{self, Actor, Done, Plan, check};
+use super::process::Process;
+use super::workloads::{KIBIBYTE, PROJECT, publishers};
+use crate::failure::Failure;
+
+/// A broker on an empty store.
+pub(super) struct House {
+    process: Process,
+    api: Connection,
+    pub(super) plain: std::net::SocketAddr,
+    pub(super) tls: std::net::SocketAddr,
+    pub(super) admin: String,
+    /// A user that may publish where an ACL says so.
+    pub(super) publisher: String,
+    /// A user that may pull where an ACL says so.
+    pub(super) consumer: String,
+}
+
+impl House {
+    /// Starts one on `data`, which holds nothing but perhaps certificates.
+    pub(super) async fn open(data: &Path) -> Result<Self, Failure> {
+        let process = Process::ams(data).await?;
+        let plain = process.address("plain API ")?;
+        let tls = process.address("| API ")?;
+        let admin = std::fs::read_to_string(data.join("admin.token"))
+            .map_err(|error| Failure::Other(format!("admin.token: {error}")))?;
+        let api = Connection::open(plain).await.map_err(|error| refused("connect", &error))?;
+        let (publisher, consumer) = (String::new(), String::new());
+        let mut house = Self { process, api, plain, tls, admin, publisher, consumer };
+        house.call("POST", &format!("projects/{PROJECT}"), "{}").await?;
+        house.publisher = house.user("publisher").await?;
+        house.consumer = house.user("consumer").await?;
+        Ok(house)
+    }
+
+    /// The id of its process.
+    pub(super) fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    async fn call(&mut self, method: &str, path: &str, body: &str) -> Result<String, Failure> {
+        let request = request(method, path, &self.admin, body.as_bytes());
+        let answered = self.api.send(&request).await;
+        let status = answered.map_err(|error| refused(path, &error))?;
+        check(status, self.api.body()).map_err(|error| refused(path, &error))?;
+        Ok(String::from_utf8_lossy(self.api.body()).into_owned())
+    }
+
+    async fn user(&mut self, role: &str) -> Result<String, Failure> {
+        let body = format!(r#"{{"projects":[{{"project":"{PROJECT}","roles":["{role}"]}}]}}"#);
+        let made = self.call("POST", &format!("users/{role}"), &body).await?;
+        field(&made, "token").ok_or_else(|| Failure::Other(format!("no token in {made}")))
+    }
+
+    /// A topic that the publisher may use.
+    pub(super) async fn topic(&mut self, name: &str) -> Result<(), Failure> {
+        let path = format!("projects/{PROJECT}/topics/{name}");
+        self.call("PUT", &path, "{}").await?;
+        let acl = r#"{"authorized_users":["publisher"]}"#;
+        self.call("POST", &format!("{path}:modifyAcl"), acl).await.map(drop)
+    }
+
+    /// A subscription that the consumer may use.
+    pub(super) async fn subscription(&mut self, name: &str, topic: &str) -> Result<(), Failure> {
+        self.bare_subscription(name, topic).await?;
+        let acl = r#"{"authorized_users":["consumer"]}"#;
+        let path = format!("projects/{PROJECT}/subscriptions/{name}:modifyAcl");
+        self.call("POST", &path, acl).await.map(drop)
+    }
+
+    /// A subscription that only an admin may use.
+    pub(super) async fn bare_subscription(
+        &mut self,
+        name: &str,
+        topic: &str,
+    ) -> Result<(), Failure> {
+        let body =
+            format!(r#"{{"topic":"projects/{PROJECT}/topics/{topic}","ackDeadlineSeconds":600}}"#);
+        let path = format!("projects/{PROJECT}/subscriptions/{name}");
+        self.call("PUT", &path, &body).await.map(drop)
+    }
+
+    /// How many messages were ever published to the topic of a subscription, and where that is.
+    pub(super) async fn offsets(&mut self, subscription: &str) -> Result<(u64, u64), Failure> {
+        let path = format!("projects/{PROJECT}/subscriptions/{subscription}:offsets");
+        let text = self.call("GET", &path, "").await?;
+        let number = |key| field(&text, key).and_then(|text| text.parse().ok());
+        number("max")
+            .zip(number("current"))
+            .ok_or_else(|| Failure::Other(format!("no offsets in {text}")))
+    }
+
+    /// Puts `count` messages of 1 KiB or a few more into a topic.
+    pub(super) async fn fill(&mut self, topic: &str, count: u64) -> Result<u64, Failure> {
+        let body = super::workloads::publish_body(500, KIBIBYTE);
+        let path = format!("projects/{PROJECT}/topics/{topic}:publish");
+        for _ in 0..count.div_ceil(500) {
+            self.call("POST", &path, &body).await?;
+        }
+        Ok(count.div_ceil(500) * 500)
+    }
+
+    /// One phase of load on it.
+    pub(super) async fn load(
+        &self,
+        data: &Path,
+        actors: Vec<Actor>,
+        pace: f64,
+        (warm_up, length): (Duration, Duration),
+    ) -> Result<Done, Failure> {
+        load::run(Plan {
+            plain: self.plain,
+            tls: None,
+            actors,
+            pace,
+            warm_up,
+            length,
+            server: self.id(),
+            data: data.to_owned(),
+        })
+        .await
+    }
+
+    /// Publishers of the publishing user.
+    pub(super) fn publishers(
+        &self,
+        connections: usize,
+        topic: &str,
+        batch: (usize, usize),
+    ) -> Vec<Actor> {
+        publishers(connections, topic, &self.publisher, batch)
+    }
+}
+
+fn refused(what: &str, error: &std::io::Error) -> Failure {
+    Failure::Other(format!("{what}: {error}"))
+}
+
+/// The value of a key in an answer without nesting of that key.
+fn field(json: &str, key: &str) -> Option<String> {
+    let value = json.split_once(&format!("\"{key}\": "))?.1;
+    let value = value.split([',', '\n', '}']).next()?;
+    Some(value.trim().trim_matches('"').to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::field;
+
+    #[test]
+    fn a_field_is_found_in_the_broker_s_layout() {
+        let json = "{\n   \"max\": 12,\n   \"token\": \"abc\",\n   \"current\": 7\n}";
+        let found = ["max", "token", "current", "min"].map(|key| field(json, key));
+        let expected =
+            [Some("12"), Some("abc"), Some("7"), None].map(|text| text.map(str::to_owned));
+        assert_eq!(found, expected);
+    }
+}
