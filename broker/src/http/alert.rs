@@ -1,7 +1,7 @@
 //! The `alert` object of projects, topics and subscriptions: ours, so always the last key, and
 //! absent where nothing is set.
 
-use serde::de::MapAccess;
+use serde::de::{Error as _, MapAccess};
 
 use super::call::Call;
 use super::error::{Refusal, argument};
@@ -21,7 +21,8 @@ pub(super) fn settings(alert: Alert) -> Result<AlertSettings, Refusal> {
 }
 
 /// The body of `:modifyAlert`: `{"alert": {...}}` replaces; an empty object, inside or alone,
-/// removes, as `modifyPushConfig` does in AMS (O61).
+/// removes, as `modifyPushConfig` does in AMS (O61). Any other key is refused: settings given
+/// without the `alert` around them must not remove those in force.
 pub(super) async fn replacement(call: &Call<'_>) -> Result<AlertSettings, Refusal> {
     #[derive(Default)]
     struct AlertBody(Alert);
@@ -30,7 +31,7 @@ pub(super) async fn replacement(call: &Call<'_>) -> Result<AlertSettings, Refusa
         fn field<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<bool, A::Error> {
             match key {
                 "alert" => self.0 = map.next_value()?,
-                _ => return Ok(false),
+                _ => return Err(A::Error::custom("not a key of this body")),
             }
             Ok(true)
         }

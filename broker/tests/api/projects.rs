@@ -126,6 +126,9 @@ async fn alert_settings_are_shown_last_where_set_and_nowhere_else() {
             r#"{"alert": {"severityCap": "Warn"}}"#,
             r#"{"alert": {"severityCap": ["warn"]}}"#,
             r#"{"alert": {}} x"#,
+            r#"{"stallAfter": "90s"}"#,
+            r#"{"alrt": {"stallAfter": "90s"}}"#,
+            r#"{"alert": {"stallAfter": "90s"}, "more": 1}"#,
         ] {
             api.post(&verb, bad).await.invalid("Invalid Alert Arguments");
         }
