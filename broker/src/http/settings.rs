@@ -34,7 +34,7 @@ pub struct Settings {
     pub body_deadline: Duration,
     /// Bytes that earn a body another second. Default 16 KiB.
     pub body_rate: u64,
-    /// How long open requests may take when the server stops. Default 8 s.
+    /// How long open requests may take when the server stops, never more than 5 s. Default 5 s.
     #[serde(with = "duration_text")]
     pub drain_deadline: Duration,
     /// Shown as `hostname` by `GET /v1/version`. Default empty: not shown.
@@ -55,7 +55,7 @@ impl Default for Settings {
             head_deadline: Duration::from_secs(10),
             body_deadline: Duration::from_secs(10),
             body_rate: 16 * 1024,
-            drain_deadline: Duration::from_secs(8),
+            drain_deadline: Duration::from_secs(5),
             proxy_hostname: String::new(),
         }
     }
