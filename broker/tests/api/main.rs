@@ -12,6 +12,7 @@ mod bad_input;
 mod logs;
 mod messages;
 mod projects;
+mod rights;
 mod routing;
 mod subscriptions;
 mod topics;

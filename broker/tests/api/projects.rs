@@ -171,3 +171,60 @@ async fn alert_settings_may_be_given_at_creation() {
     let list = api.get("/v1/projects/A/topics").await.ok();
     assert!(list.contains("\"stallAfter\": \"7d\""), "{list}");
 }
+
+#[actix_web::test]
+async fn what_is_in_a_renamed_project_follows_but_for_old_ack_ids() {
+    let world = World::new().await;
+    let World { api, owner, maker, eater } = &world;
+    world.publish(2).await;
+    assert_eq!(world.pull(2).await, [0, 1]);
+    let renamed = api.call("PUT", "/v1/projects/P", owner, br#"{"name": "NEW"}"#).await.ok();
+    assert!(renamed.starts_with("{\n   \"name\": \"NEW\",\n"), "{renamed}");
+    let missing = api.call("POST", "/v1/projects/P/topics/t:publish", maker, b"{}").await;
+    missing.fails(404, "NOT_FOUND", "project doesn't exist");
+    let topic = [
+        "{",
+        r#"   "name": "/projects/NEW/topics/t","#,
+        r#"   "created_on": "2020-11-19T00:00:00Z""#,
+        "}",
+    ];
+    api.call("GET", "/v1/projects/NEW/topics/t", maker, b"").await.is(&topic.join("\n"));
+    let by_topic = api.call("GET", "/v1/projects/NEW/topics/t/subscriptions", owner, b"").await;
+    by_topic.is(r#"{"subscriptions":["/projects/NEW/subscriptions/s"]}"#);
+    let acl = api.call("GET", "/v1/projects/NEW/subscriptions/s:acl", owner, b"").await;
+    acl.is("{\n   \"authorized_users\": [\n      \"eater\"\n   ]\n}");
+    let ack = |project: &str| {
+        let body = format!(r#"{{"ackIds": ["projects/{project}/subscriptions/s:0"]}}"#);
+        let path = "/v1/projects/NEW/subscriptions/s:acknowledge";
+        async move { api.call("POST", path, eater, body.as_bytes()).await }
+    };
+    ack("P").await.invalid("Invalid ack id");
+    ack("NEW").await.is("{}");
+    let pull = "/v1/projects/NEW/subscriptions/s:pull";
+    let pulled = api.call("POST", pull, eater, b"{}").await.ok();
+    assert!(pulled.contains(r#""ackId": "projects/NEW/subscriptions/s:1""#), "{pulled}");
+    let published = api.call("POST", "/v1/projects/NEW/topics/t:publish", maker, b"{}").await;
+    published.is("{\n   \"messageIds\": []\n}");
+}
+
+#[actix_web::test]
+async fn a_new_project_of_an_old_name_inherits_nothing() {
+    let world = World::new().await;
+    let World { api, owner, eater, .. } = &world;
+    world.publish(1).await;
+    api.call("DELETE", "/v1/projects/P", owner, b"").await.is("");
+    // What was made in it is gone, and so are the memberships (O37, improved).
+    let profile = api.call("GET", "/v1/users/profile", eater, b"").await.ok();
+    assert!(!profile.contains("projects"), "{profile}");
+    api.post("/v1/projects/P", "{}").await.ok();
+    let seen = api.call("GET", "/v1/projects/P/subscriptions", eater, b"").await;
+    seen.fails(401, "UNAUTHORIZED", "Unauthorized");
+    for list in ["topics", "subscriptions"] {
+        let empty =
+            format!("{{\n   \"{list}\": [],\n   \"nextPageToken\": \"\",\n   \"totalSize\": 0\n}}");
+        api.get(&format!("/v1/projects/P/{list}")).await.is(&empty);
+    }
+    api.put("/v1/projects/P/topics/t", "").await.ok();
+    let published = api.post("/v1/projects/P/topics/t:publish", r#"{"messages": [{}]}"#).await;
+    published.is("{\n   \"messageIds\": [\n      \"0\"\n   ]\n}");
+}

@@ -147,6 +147,9 @@ async fn status_and_version_are_open() {
     api.call("GET", "/v1/status", "", b"").await.is(status);
     api.call("GET", "/v1/status?details=TRUE", "", b"").await.is(status);
     api.get("/v1/status?details=true").await.is(status);
+    let viewer = api.post("/v1/users/viewer", r#"{"service_roles": ["admin_viewer"]}"#).await.ok();
+    let viewer = crate::api::field(&viewer, "token");
+    api.call("GET", "/v1/status?details=true", &viewer, b"").await.is(status);
     let details = |token| api.call("GET", "/v1/status?details=true", token, b"");
     let forbidden = "Access to this resource is forbidden";
     details("").await.fails(403, "FORBIDDEN", forbidden);
@@ -161,8 +164,11 @@ async fn status_and_version_are_open() {
     let version = api.call("GET", "/v1/version", "unknown", b"").await.ok();
     assert!(version.starts_with("{\n \"build_time\": \""), "{version}");
     assert_eq!(keys(version), open);
-    let version = keys(api.get("/v1/version").await.ok());
-    assert_eq!(version, [&open[..5], &["release", "hostname"]].concat());
+    for token in [&api.admin, &viewer] {
+        let version = keys(api.call("GET", "/v1/version", token, b"").await.ok());
+        assert_eq!(version, [&open[..5], &["release", "hostname"]].concat());
+    }
+    assert_eq!(keys(api.call("GET", "/v1/version", &owner, b"").await.ok()), open);
 }
 
 #[actix_web::test]

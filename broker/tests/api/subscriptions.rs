@@ -43,6 +43,10 @@ async fn a_subscription_is_made_shown_and_deleted() {
     api.delete(path).await.is("");
     api.delete(path).await.fails(404, "NOT_FOUND", "Subscription doesn't exist");
     api.get(path).await.fails(404, "NOT_FOUND", "Subscription doesn't exist");
+    // Not checked here, only by modifyAckDeadline (O18).
+    let negative = r#"{"topic": "projects/P/topics/t", "ackDeadlineSeconds": -1}"#;
+    api.put(path, negative).await.is(&shown("new", -1));
+    api.delete(path).await.is("");
     for lenient in [
         "/projects/P/topics/t",
         "projects/OTHER/topics/t",
@@ -218,4 +222,36 @@ async fn a_time_finds_the_first_message_at_or_after_it() {
     }
     let missing = api.get("/v1/projects/P/subscriptions/no:timeToOffset").await;
     missing.fails(404, "NOT_FOUND", "Subscription doesn't exist");
+}
+
+#[actix_web::test]
+async fn a_subscription_outlives_its_topic_and_starts_anew_with_the_next_one() {
+    let world = World::new().await;
+    let api = &world.api;
+    world.publish(3).await;
+    assert_eq!(world.pull(2).await, [0, 1]);
+    api.delete("/v1/projects/P/topics/t").await.is("");
+    // Its name, its place and its verbs stay; only pulling has nothing to pull from (O36).
+    api.get(PATH).await.is(&shown("s", 10));
+    world.ack(1).await.is("{}");
+    api.post(&format!("{PATH}:modifyAckDeadline"), r#"{"ackDeadlineSeconds": 20}"#).await.is("");
+    api.get(PATH).await.is(&shown("s", 20));
+    let offsets = |max, min, current| {
+        let text =
+            format!("{{\n   \"max\": {max},\n   \"min\": {min},\n   \"current\": {current}\n}}");
+        async move { api.get(&format!("{PATH}:offsets")).await.is(&text) }
+    };
+    offsets(3, 2, 2).await;
+    let gone = api.post(&format!("{PATH}:pull"), "{}").await;
+    gone.fails(409, "CONFLICT", "Subscription's topic doesn't exist");
+    let missing = api.get("/v1/projects/P/topics/t/subscriptions").await;
+    missing.fails(404, "NOT_FOUND", "Topic doesn't exist");
+    // A topic of that name made again counts from 0, and nothing of it is missed.
+    api.put("/v1/projects/P/topics/t", "").await.ok();
+    offsets(0, 0, 0).await;
+    world.publish(1).await;
+    world.ack(0).await.fails(500, "INTERNAL_SERVER_ERROR", "no ack pending");
+    assert_eq!(world.pull(9).await, [0]);
+    world.ack(0).await.is("{}");
+    offsets(1, 0, 1).await;
 }
