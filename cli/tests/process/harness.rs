@@ -115,10 +115,19 @@ impl Ams {
     }
 
     /// Tells it to end; how it ended and how long that took.
-    pub(crate) fn terminate(mut self) -> (ExitStatus, Duration) {
+    pub(crate) fn terminate(self) -> (ExitStatus, Duration) {
+        self.signalled("-TERM")
+    }
+
+    /// The same by Ctrl-C.
+    pub(crate) fn interrupt(self) -> (ExitStatus, Duration) {
+        self.signalled("-INT")
+    }
+
+    fn signalled(mut self, signal: &str) -> (ExitStatus, Duration) {
         let begun = Instant::now();
         let id = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+        assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
         let status = self.child.wait().unwrap();
         (status, begun.elapsed())
     }

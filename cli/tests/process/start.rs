@@ -105,3 +105,25 @@ async fn a_waiting_pull_and_an_idle_connection_hold_no_stop_up() {
     let answer = waiting.await.unwrap();
     assert_eq!(answer.unwrap(), (200, json!({"receivedMessages": []})));
 }
+
+#[tokio::test]
+async fn a_plain_listener_is_told_too_and_ctrl_c_ends_with_0() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path().join("data");
+    let arguments = [&["broker"], &FREE_PORTS[..2]].concat();
+    // A name without two underscores is somebody else's.
+    let set = [("AMS_BROKER__PLAIN_LISTEN", "127.0.0.1:0"), ("AMS_TOKEN", "x")];
+    let ams = Ams::start(&dir, &arguments, &set);
+    let plain = ams.said("plain API ").to_owned();
+    assert!(plain.starts_with("http://localhost:") && !plain.ends_with(":0"), "{plain}");
+    assert_ne!(plain, ams.said("| API ").replace("https", "http"));
+    let status = page(&format!("{plain}/v1/status")).await.unwrap();
+    assert!(status.contains("\"status\": \"ok\""), "{status}");
+    ams.api().furnish(&["t"]).await;
+    let (status, took) = ams.interrupt();
+    assert_eq!(status.code(), Some(0));
+    assert!(took < Duration::from_secs(10), "{took:?}");
+    let ams = Ams::start(&dir, &arguments, &[]);
+    assert!(ams.lines.iter().all(|line| !line.contains("plain")), "{:?}", ams.lines);
+    ams.api().call(reqwest::Method::GET, "projects/P/topics/t", json!({})).await;
+}
