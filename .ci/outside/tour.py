@@ -2,10 +2,12 @@
 
 import json
 import re
+import socket
+import ssl
 import stat
 import subprocess
 
-from checks import Checks, equal, expect
+from checks import Checks, Failed, equal, expect
 from house import Ams, metrics_page
 
 
@@ -52,6 +54,21 @@ def run(checks: Checks, ams: Ams) -> None:
         expect(re.fullmatch(r"\S{32,}", ams.admin_token), "admin.token is no bare token")
         expect("BEGIN CERTIFICATE" in (ams.data / "tls/ca.pem").read_text(), "ca.pem is no certificate")
         expect((ams.data / "broker").is_dir() and (ams.data / "metrics").is_dir(), "no broker/ and metrics/")
+    with checks.check("start: a strict OpenSSL client trusts the certificate, by each name; without its CA nobody does"):
+        strict = ssl.create_default_context(cafile=ams.ca)
+        strict.verify_flags |= ssl.VERIFY_X509_STRICT
+        port = int(ams.endpoint.rpartition(":")[2])
+        for name in ("localhost", "127.0.0.1", "::1", socket.gethostname()):
+            with socket.create_connection(("127.0.0.1", port), 10) as raw, \
+                    strict.wrap_socket(raw, server_hostname=name) as tls:
+                expect(tls.version() in ("TLSv1.2", "TLSv1.3"), f"{name}: {tls.version()}")
+        try:
+            with socket.create_connection(("127.0.0.1", port), 10) as raw:
+                ssl.create_default_context().wrap_socket(raw, server_hostname="localhost").close()
+        except ssl.SSLCertVerificationError:
+            pass
+        else:
+            raise Failed("trusted without its CA")
     with checks.check("tour: /v1/status and /v1/version are open, the metrics listener is healthy"):
         status, text = Curl(ams, "")("GET", "/v1/status")
         equal((status, json.loads(text)["status"]), (200, "ok"), "status")
