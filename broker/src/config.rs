@@ -90,6 +90,18 @@ pub struct Embedded {
     pub largest_record_bytes: u64,
     /// How much of what was written last is kept for readers.
     pub cache_bytes: u64,
+    /// How large the log of acknowledgements and the catalogue grows, about, before it is used
+    /// again from its beginning.
+    pub state_log_bytes: u64,
+    /// A file that holds messages is completed after this time, so that messages of a quiet
+    /// broker can be removed too.
+    #[serde(with = "duration")]
+    pub roll_after: Duration,
+    /// How much the directory may hold, about: publishes are refused before. 0 = all of the disk.
+    pub max_bytes: u64,
+    /// How fast files are prepared while no publish waits for one, in bytes a second; 0 = as fast
+    /// as it goes.
+    pub fill_bytes_per_second: u64,
 }
 
 /// `[broker.admin]`.
@@ -141,6 +153,10 @@ impl Default for Embedded {
             max_slot_bytes: store.max_slot,
             largest_record_bytes: store.largest_record,
             cache_bytes: store.cache_bytes,
+            state_log_bytes: store.state_log_bytes,
+            roll_after: store.roll_after,
+            max_bytes: store.max_bytes.unwrap_or_default(),
+            fill_bytes_per_second: store.fill_bytes_per_second,
         }
     }
 }
@@ -187,6 +203,10 @@ impl Embedded {
             max_slot: self.max_slot_bytes,
             largest_record: self.largest_record_bytes,
             cache_bytes: self.cache_bytes,
+            state_log_bytes: self.state_log_bytes,
+            roll_after: self.roll_after,
+            max_bytes: (self.max_bytes > 0).then_some(self.max_bytes),
+            fill_bytes_per_second: self.fill_bytes_per_second,
             ..store::EmbeddedSettings::default()
         }
     }

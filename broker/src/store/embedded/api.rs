@@ -132,7 +132,8 @@ impl MessageLog for EmbeddedStore {
         let _permit = self.cold.acquire().await.map_err(|_| StoreError::Stopped)?;
         let shared = Arc::clone(&self.shared);
         let reading = tokio::task::spawn_blocking(move || {
-            places.iter().map(|place| read::entry(&shared, topic, place)).collect()
+            let read = places.iter().map(|place| read::entry_if_kept(&shared, topic, place));
+            read.filter_map(Result::transpose).collect()
         });
         reading.await.unwrap_or(Err(StoreError::Unavailable))
     }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use crate::domain::Entry;
 
-/// An entry's slot and position.
-pub(super) type Key = (u32, u64);
+/// An entry's use of a slot, by generation, and position.
+pub(super) type Key = (u64, u64);
 
 /// Forgets the oldest when it holds more bytes than it may.
 #[derive(Debug)]

@@ -4,10 +4,10 @@
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
-use super::evaluate::{Effect, Plan, evaluate};
+use super::evaluate::{Effect, Plan, Written, evaluate};
 use super::frame::{Kind, Point};
 use super::layout::{PAGE, Stream};
-use super::maps;
+use super::maps::Lies;
 use super::queue::{Board, Phase, Shared, Waiting};
 use super::writer::Writer;
 use crate::store::{Outcome, StoreError};
@@ -18,8 +18,8 @@ enum Step {
     Commit(Vec<Waiting>),
     /// No room for this one.
     Refuse(Waiting),
-    /// Go on in this slot.
-    Switch(u32),
+    /// Go on in this slot, of so many pages.
+    Switch(u32, u32),
     /// Write an empty frame.
     Mark(Kind),
     /// Nothing to do before this, or a change.
@@ -44,6 +44,8 @@ pub(super) struct Committer {
     stream: Stream,
     shared: Arc<Shared>,
     writer: Writer,
+    /// Since when the open slot holds messages.
+    holding: Option<Instant>,
 }
 
 /// Stops the store if its thread panics, so that nobody waits for ever: what was in flight is
@@ -60,9 +62,15 @@ impl Drop for Guard<'_> {
 }
 
 impl Committer {
-    /// A committer that goes on where `writer` is.
-    pub(super) const fn new(stream: Stream, shared: Arc<Shared>, writer: Writer) -> Self {
-        Self { stream, shared, writer }
+    /// A committer that goes on where `writer` is; `holding` tells since when the open slot holds
+    /// messages.
+    pub(super) const fn new(
+        stream: Stream,
+        shared: Arc<Shared>,
+        writer: Writer,
+        holding: Option<Instant>,
+    ) -> Self {
+        Self { stream, shared, writer, holding }
     }
 
     /// Works until the store is closed, abandoned or has stopped.
@@ -84,7 +92,7 @@ impl Committer {
         match step {
             Step::Commit(batch) => self.commit(batch),
             Step::Refuse(waiting) => waiting.answer(Err(StoreError::Full)),
-            Step::Switch(number) => self.switch(number),
+            Step::Switch(number, pages) => self.switch(number, pages),
             Step::Mark(kind) => self.mark(kind),
             Step::Idle(until) => return Turn::Idle(until),
             Step::End => {
@@ -104,6 +112,13 @@ impl Committer {
         if board.desk(self.stream).ended {
             return Step::End;
         }
+        let roll = self.holding.map(|since| since + self.shared.settings.roll_after);
+        if !closing
+            && roll.is_some_and(|due| due <= now)
+            && let Some(step) = self.roll(board)
+        {
+            return step;
+        }
         if !board.desk(self.stream).queue.is_empty() {
             return self.take(board);
         }
@@ -118,9 +133,25 @@ impl Committer {
             Some(since) if now >= since + self.shared.settings.witness_after => {
                 self.room_or(board, Step::Mark(Kind::Witness), Step::Idle(None))
             }
-            Some(since) => Step::Idle(Some(since + self.shared.settings.witness_after)),
-            None => Step::Idle(None),
+            unvouched => {
+                let witness = unvouched.map(|since| since + self.shared.settings.witness_after);
+                let roll = roll.filter(|due| *due > now);
+                Step::Idle(witness.into_iter().chain(roll).min())
+            }
         }
+    }
+
+    /// The open slot is old: goes on in another one, unless that would take the last.
+    fn roll(&self, board: &mut Board) -> Option<Step> {
+        let desk = board.desk(self.stream);
+        if desk.slots.ready() >= 2 {
+            return desk.slots.take().map(|(number, pages)| Step::Switch(number, pages));
+        }
+        if !desk.pressed {
+            desk.pressed = true;
+            self.shared.wake_preparer(board);
+        }
+        None
     }
 
     /// An empty frame needs room too, perhaps in the next slot.
@@ -128,7 +159,8 @@ impl Committer {
         if self.writer.room().is_some() {
             return step;
         }
-        board.desk(self.stream).ready.pop_front().map_or(without, Step::Switch)
+        let taken = board.desk(self.stream).slots.take();
+        taken.map_or(without, |(number, pages)| Step::Switch(number, pages))
     }
 
     /// Takes from the queue what fits one frame, or what must happen before.
@@ -146,7 +178,7 @@ impl Committer {
         };
         let (mut batch, mut taken) = (Vec::new(), 0u64);
         while let Some(front) = desk.queue.front() {
-            let fits = room_for(front.op.is_publish(), desk.ready.len())
+            let fits = room_for(front.op.is_publish(), desk.slots.ready())
                 .is_some_and(|room| taken + front.bound <= room);
             let enough = taken > 0 && taken + front.bound > settings.frame_bytes;
             if !fits || enough {
@@ -161,17 +193,18 @@ impl Committer {
         let publish = desk.queue.front().is_some_and(|front| front.op.is_publish());
         // The last ready entry slot is for create, close and trim.
         let needed = if publish { 2 } else { 1 };
-        if desk.ready.len() >= needed
-            && let Some(number) = desk.ready.pop_front()
+        if desk.slots.ready() >= needed
+            && let Some((number, pages)) = desk.slots.take()
         {
-            return Step::Switch(number);
+            desk.starved = false;
+            return Step::Switch(number, pages);
         }
         if desk.full || closing {
             return desk.pop().map_or(Step::Idle(None), Step::Refuse);
         }
         // The preparer is at it.
-        if !desk.pressed {
-            desk.pressed = true;
+        if !desk.pressed || !desk.starved {
+            (desk.pressed, desk.starved) = (true, true);
             self.shared.wake_preparer(board);
         }
         Step::Idle(None)
@@ -198,6 +231,7 @@ impl Committer {
             Ok(at) => {
                 self.durable(true);
                 let plan = self.apply(plan, at);
+                self.applied();
                 tell(plan);
             }
             Err(error) => {
@@ -242,9 +276,32 @@ impl Committer {
         }
     }
 
+    /// What is durable is in the maps: a snapshot may begin here.
+    fn applied(&mut self) {
+        let position = self.writer.position();
+        let settings = &self.shared.settings;
+        let mut board = self.shared.board();
+        let desk = board.desk(self.stream);
+        let from = if desk.position.generation == position.generation {
+            desk.position.offset
+        } else {
+            PAGE
+        };
+        let due = match self.stream {
+            Stream::Entries => settings.max_slot,
+            Stream::State => settings.state_log_bytes / 2,
+        };
+        let before = desk.written / due.max(1);
+        desk.written += position.offset.saturating_sub(from);
+        desk.position = position;
+        if desk.written / due.max(1) > before {
+            self.shared.wake_keeper(&mut board);
+        }
+    }
+
     /// Applies what is durable; `at` is where the payload begins.
-    fn apply(&self, mut plan: Plan, at: u64) -> Plan {
-        let slot = self.writer.slot().number;
+    fn apply(&mut self, mut plan: Plan, at: u64) -> Plan {
+        let (slot, generation) = (self.writer.slot().number, self.writer.slot().generation);
         let effects = std::mem::take(&mut plan.effects);
         let mut written = Vec::new();
         match self.stream {
@@ -257,8 +314,9 @@ impl Committer {
                         Effect::Trim(topic, to) => topics.trim(topic, to),
                         Effect::Append(topic, entry, record) => {
                             let at = at + record.at as u64;
-                            let place = maps::place(&entry, (slot, at, record.len, record.crc));
-                            topics.append(topic, &entry, place);
+                            let Written { len, crc, .. } = record;
+                            let lies = Lies { generation, slot, at, len, crc };
+                            topics.append(topic, &entry, lies.place(&entry));
                             written.push((at, entry));
                         }
                         Effect::Scope(..) | Effect::Save(..) | Effect::Delete(_) => {}
@@ -286,26 +344,38 @@ impl Committer {
         }
         let mut cache = self.shared.cache.lock().unwrap_or_else(PoisonError::into_inner);
         for (at, entry) in &written {
-            cache.insert((slot, *at), entry);
+            cache.insert((generation, *at), entry);
+        }
+        drop(cache);
+        if !written.is_empty() {
+            self.holding.get_or_insert_with(Instant::now);
         }
         plan
     }
 
-    fn switch(&mut self, number: u32) {
+    fn switch(&mut self, number: u32, pages: u32) {
         if self.stopped() {
             return;
         }
         let witness = self.witness();
-        // A slot is less than 2 GiB.
-        let len = self.shared.slot_len(self.stream, number);
-        let pages = u32::try_from(len / PAGE).unwrap_or(u32::MAX);
         if let Err(error) = self.writer.switch(number, pages, witness) {
             return self.failed(&error);
         }
+        self.holding = None;
         self.durable(true);
-        let mut board = self.shared.board();
-        board.desk(self.stream).pressed = false;
-        self.shared.wake_preparer(&mut board);
+        {
+            let mut board = self.shared.board();
+            let desk = board.desk(self.stream);
+            desk.slots.opened(self.writer.slot().clone());
+            desk.pressed = false;
+            self.shared.wake_preparer(&mut board);
+            if self.stream == Stream::Entries {
+                // It pays if dead slots wait; the keeper looks.
+                board.snapshot_wanted = true;
+                self.shared.wake_keeper(&mut board);
+            }
+        }
+        self.applied();
     }
 
     fn mark(&mut self, kind: Kind) {
@@ -317,6 +387,7 @@ impl Committer {
             return self.failed(&error);
         }
         self.durable(false);
+        self.applied();
         if kind == Kind::Clean {
             self.shared.ended(self.stream);
         }

@@ -28,6 +28,23 @@ pub(super) trait Disk: Send + Sync {
     fn remove(&self, name: &str) -> io::Result<()>;
     /// Makes the names durable.
     fn sync_dir(&self) -> io::Result<()>;
+    /// How many bytes may still be written.
+    fn free(&self) -> io::Result<u64>;
+}
+
+/// Bytes of all files.
+pub(super) fn used(disk: &dyn Disk) -> io::Result<u64> {
+    let mut used = 0u64;
+    for name in disk.list()? {
+        match disk.len(&name) {
+            Ok(len) => used = used.saturating_add(len),
+            // Renamed or removed since, or no file of ours.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) if error.kind() == io::ErrorKind::IsADirectory => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(used)
 }
 
 /// Reads a whole file.
@@ -146,6 +163,11 @@ impl Disk for RealDisk {
 
     fn sync_dir(&self) -> io::Result<()> {
         File::open(&self.dir)?.sync_all()
+    }
+
+    fn free(&self) -> io::Result<u64> {
+        let found = rustix::fs::statvfs(&self.dir)?;
+        Ok(found.f_bavail.saturating_mul(found.f_frsize))
     }
 }
 

@@ -20,7 +20,9 @@ pub(super) struct Place {
     pub(super) time: Time,
     /// Packed bytes of its messages.
     pub(super) packed: u64,
-    /// The slot of its record.
+    /// The use of the slot of its record.
+    pub(super) generation: u64,
+    /// That slot.
     pub(super) slot: u32,
     /// Where its record begins in the slot.
     pub(super) at: u64,
@@ -45,11 +47,12 @@ impl Topic {
         self.entries.push_back(place);
     }
 
-    fn trim(&mut self, to: Offset) {
+    /// Moves the start; answers the entries that are behind it now.
+    fn trim(&mut self, to: Offset) -> Vec<Place> {
         self.head.start = self.head.start.max(to);
-        while self.entries.front().is_some_and(|entry| entry.end <= self.head.start) {
-            self.entries.pop_front();
-        }
+        let start = self.head.start;
+        let gone = self.entries.iter().take_while(|entry| entry.end <= start).count();
+        self.entries.drain(..gone).collect()
     }
 
     /// The entries that a scan brings.
@@ -105,9 +108,39 @@ pub(super) struct Topics {
     pub(super) closed: HashSet<TopicId>,
     /// Lives that replay met without knowing them: each must be closed before it ends.
     unknown: HashSet<TopicId>,
+    /// How many kept entries lie in each use of a slot.
+    kept: HashMap<u64, u64>,
 }
 
 impl Topics {
+    /// Whether a use of a slot still holds what a topic needs.
+    pub(super) fn holds(&self, generation: u64) -> bool {
+        self.kept.contains_key(&generation)
+    }
+
+    /// A life as a snapshot has it.
+    pub(super) fn restore(&mut self, id: TopicId, topic: Topic) {
+        for place in &topic.entries {
+            self.keep(place.generation);
+        }
+        self.open.insert(id, topic);
+    }
+
+    fn keep(&mut self, generation: u64) {
+        *self.kept.entry(generation).or_default() += 1;
+    }
+
+    fn let_go(&mut self, gone: impl IntoIterator<Item = Place>) {
+        for place in gone {
+            if let Some(kept) = self.kept.get_mut(&place.generation) {
+                *kept = kept.saturating_sub(1);
+                if *kept == 0 {
+                    self.kept.remove(&place.generation);
+                }
+            }
+        }
+    }
+
     /// A life begins.
     pub(super) fn create(&mut self, topic: TopicId) {
         self.open.entry(topic).or_default();
@@ -115,7 +148,9 @@ impl Topics {
 
     /// A life ends.
     pub(super) fn close(&mut self, topic: TopicId) {
-        self.open.remove(&topic);
+        if let Some(gone) = self.open.remove(&topic) {
+            self.let_go(gone.entries);
+        }
         self.unknown.remove(&topic);
         self.closed.insert(topic);
     }
@@ -124,26 +159,23 @@ impl Topics {
     pub(super) fn append(&mut self, topic: TopicId, entry: &Entry, place: Place) {
         if let Some(topic) = self.open.get_mut(&topic) {
             topic.append(entry, place);
+            self.keep(place.generation);
         }
     }
 
     /// The start moves.
     pub(super) fn trim(&mut self, topic: TopicId, to: Offset) {
         if let Some(topic) = self.open.get_mut(&topic) {
-            topic.trim(to);
+            let gone = topic.trim(to);
+            self.let_go(gone);
         }
     }
 
-    /// Applies a record found on disk by the rules of `log.md` 2 step 7. `at` tells where an
-    /// entry's record lies: slot, position, length, CRC.
+    /// Applies a record found on disk by the rules of `log.md` 2 step 7; `at` tells where it lies.
     ///
     /// # Errors
     /// What is wrong, for the refusal.
-    pub(super) fn replay(
-        &mut self,
-        record: &Record,
-        at: (u32, u64, usize, u32),
-    ) -> Result<(), String> {
+    pub(super) fn replay(&mut self, record: &Record, at: Lies) -> Result<(), String> {
         match record {
             Record::Create(topic) => self.create(*topic),
             Record::Close(topic, _) => self.close(*topic),
@@ -154,14 +186,14 @@ impl Topics {
                 Some(found) if *to > found.head.next => {
                     return Err(format!("topic {topic} is trimmed past its head"));
                 }
-                Some(found) => found.trim(*to),
+                Some(_) => self.trim(*topic, *to),
             },
             Record::Entry(topic, entry) => match self.open.get_mut(topic) {
                 None => {
                     self.unknown.insert(*topic);
                 }
                 Some(found) if entry.base == found.head.next => {
-                    found.append(entry, place(entry, at));
+                    self.append(*topic, entry, at.place(entry));
                 }
                 Some(found) if entry.base > found.head.next => {
                     return Err(format!("topic {topic} lacks messages before {}", entry.base));
@@ -182,11 +214,29 @@ impl Topics {
     }
 }
 
-/// The place of an entry whose record lies `at` (slot, position, length, CRC).
-pub(super) fn place(entry: &Entry, at: (u32, u64, usize, u32)) -> Place {
-    let (slot, at, len, crc) = at;
-    let packed = entry.batch.packed().len() as u64;
-    Place { base: entry.base, end: entry.end(), time: entry.time, packed, slot, at, len, crc }
+/// Where a record lies.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Lies {
+    /// The use of its slot.
+    pub(super) generation: u64,
+    /// That slot.
+    pub(super) slot: u32,
+    /// Where it begins in the slot.
+    pub(super) at: u64,
+    /// Its length.
+    pub(super) len: usize,
+    /// Its CRC.
+    pub(super) crc: u32,
+}
+
+impl Lies {
+    /// The place of an entry whose record lies here.
+    pub(super) fn place(self, entry: &Entry) -> Place {
+        let Self { generation, slot, at, len, crc } = self;
+        let packed = entry.batch.packed().len() as u64;
+        let (base, end, time) = (entry.base, entry.end(), entry.time);
+        Place { base, end, time, packed, generation, slot, at, len, crc }
+    }
 }
 
 /// A scope and its latest commits.
@@ -194,7 +244,8 @@ pub(super) fn place(entry: &Entry, at: (u32, u64, usize, u32)) -> Place {
 pub(super) struct ScopeLog {
     /// How many commits it has seen.
     pub(super) version: u64,
-    objects: BTreeMap<String, Bytes>,
+    /// Its objects.
+    pub(super) objects: BTreeMap<String, Bytes>,
     changes: VecDeque<ChangeSet>,
 }
 

@@ -2,9 +2,9 @@
 //!
 //! The entry log holds messages, the state log progress and catalogue; each has one committer
 //! thread that gathers what waits into a frame, writes it, makes it durable and only then applies
-//! and answers. What lies on the disk is in [`layout`], [`frame`] and [`record`] and is final; what
-//! is not yet here (snapshots, recycling, retention, the scrubber) changes none of it. The whole
-//! history is replayed at start.
+//! and answers. What lies on the disk is in [`layout`], [`frame`] and [`record`] and is final, and
+//! in [`snapshot`], which is versioned. [`keeper`] takes snapshots, so that a start reads them and
+//! what lies behind, and [`slots`] knows which files they let go of.
 
 mod api;
 mod cache;
@@ -12,6 +12,7 @@ mod committer;
 mod disk;
 mod evaluate;
 mod frame;
+mod keeper;
 mod layout;
 mod maps;
 mod prepare;
@@ -21,7 +22,10 @@ mod reading;
 mod record;
 mod recovery;
 mod repair;
+mod rules;
 mod settings;
+mod slots;
+mod snapshot;
 mod writer;
 
 #[cfg(test)]
@@ -32,17 +36,21 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use self::api::EmbeddedStore;
 use self::committer::Committer;
 use self::disk::{Disk, RealDisk};
+use self::keeper::Keeper;
 use self::layout::{Pair, Stream};
 use self::prepare::Preparer;
 use self::queue::{Desk, Shared};
-use self::reading::{Rules, Tail};
-use self::recovery::Found;
+use self::reading::Tail;
+use self::recovery::{Found, Others};
+use self::rules::Rules;
 pub use self::settings::Settings;
+use self::slots::{Cover, Slots, Used};
+use self::snapshot::Position;
 use self::writer::Writer;
 use crate::clock::{Clock, SystemClock};
 use crate::domain::Time;
@@ -108,11 +116,20 @@ struct Recovered {
     entries: Committer,
     state: Committer,
     preparer: Preparer,
+    keeper: Keeper,
 }
 
 /// Steps 1 to 8 of `log.md` 2; makes the store if there is none.
 fn recover(disk: Arc<dyn Disk>, settings: Settings, now: Time) -> Result<Recovered, OpenError> {
-    let rules = Rules::default();
+    recover_by(disk, settings, Rules::default(), now)
+}
+
+fn recover_by(
+    disk: Arc<dyn Disk>,
+    settings: Settings,
+    rules: Rules,
+    now: Time,
+) -> Result<Recovered, OpenError> {
     let mut found = recovery::read(disk.as_ref(), rules)?;
     if found.is_none() {
         repair::init(disk.as_ref(), settings.first_slot)?;
@@ -121,36 +138,53 @@ fn recover(disk: Arc<dyn Disk>, settings: Settings, now: Time) -> Result<Recover
     let found =
         found.ok_or_else(|| OpenError::Damaged(String::from("the new store is not there")))?;
     let slot_len = |stream, number| queue::slot_len(&settings, stream, number);
-    let ready = repair::repair(disk.as_ref(), &found, now, slot_len)?;
-    Ok(assemble(&disk, settings, found, &ready))
+    let ready = repair::repair(disk.as_ref(), &found, rules, now, slot_len)?;
+    Ok(assemble(&disk, (settings, rules, now), found, &ready))
+}
+
+/// The files of a stream: those in use, those used before, those that are ready.
+fn slots(
+    disk: &dyn Disk,
+    others: &Others,
+    tail: &Tail,
+    ready: &[(Stream, u32)],
+    rules: Rules,
+) -> Slots {
+    let mut files = others.files.of(tail.stream).clone();
+    for slot in &tail.live {
+        let used = Used { pages: slot.pages, generation: slot.generation };
+        files.insert(slot.number, used);
+    }
+    let mut fresh: Vec<u32> =
+        ready.iter().filter(|slot| slot.0 == tail.stream).map(|slot| slot.1).collect();
+    fresh.sort_unstable();
+    fresh.retain(|number| {
+        let len = disk.len(&tail.stream.file(*number)).unwrap_or_default();
+        let pages = u32::try_from(len / layout::PAGE).unwrap_or(u32::MAX);
+        pages > 1 && files.insert(*number, Used { pages, generation: 0 }).is_none()
+    });
+    let covers: Vec<Cover> =
+        others.covers.iter().map(|cover| cover.of(tail.stream).clone()).collect();
+    Slots::new(tail.live.clone(), covers, files, &fresh, rules)
 }
 
 fn assemble(
     disk: &Arc<dyn Disk>,
-    settings: Settings,
+    (settings, rules, now): (Settings, Rules, Time),
     found: Found,
     ready: &[(Stream, u32)],
 ) -> Recovered {
     let started = Instant::now();
+    let others = found.others;
     let desk = |tail: &Tail, other: &Tail| {
-        let of = |slots: &[(Stream, u32)]| {
-            let mut numbers: Vec<u32> =
-                slots.iter().filter(|slot| slot.0 == tail.stream).map(|slot| slot.1).collect();
-            numbers.sort_unstable();
-            numbers
-        };
-        let kept: Vec<(Stream, u32)> = found
-            .slots
-            .iter()
-            .filter(|slot| !found.unused.contains(slot) || ready.contains(slot))
-            .copied()
-            .collect();
         // Marks may lie behind it: the process may have died between the two clean frames.
         let vouched = tail.spoke <= other.witness.sequence;
         let mut desk = Desk::default();
-        desk.ready = of(ready).into();
-        desk.next_slot = of(&kept).last().map_or(0, |last| last.saturating_add(1));
+        desk.slots = slots(disk.as_ref(), &others, tail, ready, rules);
         desk.end = tail.end;
+        desk.position =
+            Position { generation: tail.slot.generation, offset: tail.at, last: tail.end };
+        desk.written = tail.read;
         desk.unvouched = (!vouched).then_some(started);
         desk
     };
@@ -158,16 +192,22 @@ fn assemble(
     let desks = Pair { entries: desk(entries, state), state: desk(state, entries) };
     let store = found.store;
     let maps = (found.topics, found.state);
-    let shared = Arc::new(Shared::new(Arc::clone(disk), store, settings, maps, desks));
-    let committer = |tail: Tail| {
-        let of = (tail.stream, store);
+    let shared = Arc::new(Shared::new(Arc::clone(disk), store, (settings, rules), maps, desks));
+    // As old as its first entry, whatever the clock has done since.
+    let age = found
+        .open_since
+        .map(|since| Duration::from_secs(now.secs() - since.secs().min(now.secs())));
+    let holding = age.map(|age| started.checked_sub(age).unwrap_or(started));
+    let committer = |tail: Tail, holding| {
+        let of = (tail.stream, store, rules);
         let writer = Writer::new(Arc::clone(disk), of, tail.slot, tail.at, tail.end, tail.page);
-        Committer::new(tail.stream, Arc::clone(&shared), writer)
+        Committer::new(tail.stream, Arc::clone(&shared), writer, holding)
     };
     Recovered {
-        entries: committer(found.entries_end),
-        state: committer(found.state_end),
+        entries: committer(found.entries_end, holding),
+        state: committer(found.state_end, None),
         preparer: Preparer::new(Arc::clone(&shared)),
+        keeper: Keeper::new(Arc::clone(&shared), others.next_snapshot, others.kept.into()),
         shared,
     }
 }
@@ -177,13 +217,14 @@ impl Recovered {
     ///
     /// Each holds the lock, so that it is free only when none can write any more.
     fn start(self, lock: Option<File>) -> Result<Arc<EmbeddedStore>, OpenError> {
-        let Self { shared, entries, state, preparer } = self;
+        let Self { shared, entries, state, preparer, keeper } = self;
         let mut threads = Vec::new();
         let lock = lock.map(Arc::new);
         // On an error the store that is made so far ends the threads that run.
         let spawned = spawn(&mut threads, "entry-log", lock.clone(), move || entries.run())
             .and_then(|()| spawn(&mut threads, "state-log", lock.clone(), move || state.run()))
-            .and_then(|()| spawn(&mut threads, "slots", lock.clone(), move || preparer.run()));
+            .and_then(|()| spawn(&mut threads, "slots", lock.clone(), move || preparer.run()))
+            .and_then(|()| spawn(&mut threads, "snapshots", lock.clone(), move || keeper.run()));
         let store = EmbeddedStore::new(shared, threads, lock);
         spawned.map(|()| store).map_err(|error| {
             OpenError::Io(String::from("cannot start the threads of the store"), error)

@@ -12,6 +12,9 @@ use super::disk::Disk;
 use super::frame::Point;
 use super::layout::{PAGE, Pair, Stream};
 use super::maps::{State, Topics};
+use super::rules::Rules;
+use super::slots::Slots;
+use super::snapshot::Position;
 use crate::domain::{Entry, Head, Offset, Progress, SubscriptionId, TopicId};
 use crate::store::{Answer, ChangeSet, Outcome, Scope, StoreError};
 
@@ -107,16 +110,21 @@ pub(super) struct Desk {
     pub(super) queue: VecDeque<Waiting>,
     /// How much that is.
     weight: u64,
-    /// Slots that are filled and durable, in the order of use.
-    pub(super) ready: VecDeque<u32>,
+    /// The files.
+    pub(super) slots: Slots,
     /// Slots could not be prepared: no room.
     pub(super) full: bool,
     /// A second ready slot is wanted soon.
     pub(super) pressed: bool,
-    /// The number of the next slot to be created.
-    pub(super) next_slot: u32,
+    /// A commit waits for a slot.
+    pub(super) starved: bool,
     /// The last durable frame.
     pub(super) end: Point,
+    /// Behind the last frame that is in the maps.
+    pub(super) position: Position,
+    /// Bytes of frames written, or read at the start, since the position of the snapshot that it
+    /// used.
+    pub(super) written: u64,
     /// Since when a frame other than a witness of this stream is witnessed by none of the other.
     pub(super) unvouched: Option<Instant>,
     /// The committer has ended.
@@ -143,6 +151,12 @@ pub(super) struct Board {
     pub(super) desks: Pair<Desk>,
     /// The preparer should look.
     filling: bool,
+    /// A snapshot is wanted soon.
+    pub(super) snapshot_wanted: bool,
+    /// Bytes of the last snapshot.
+    pub(super) snapshot_bytes: u64,
+    /// The keeper should look.
+    keeping: bool,
 }
 
 impl Board {
@@ -160,6 +174,8 @@ pub(super) struct Shared {
     pub(super) store: u64,
     /// How it was opened.
     pub(super) settings: Settings,
+    /// The rules.
+    pub(super) rules: Rules,
     /// The durable entry log.
     pub(super) topics: RwLock<Topics>,
     /// The durable state log.
@@ -171,6 +187,7 @@ pub(super) struct Shared {
     board: Mutex<Board>,
     committers: Pair<Condvar>,
     preparer: Condvar,
+    keeper: Condvar,
 }
 
 impl Shared {
@@ -178,10 +195,18 @@ impl Shared {
     pub(super) fn new(
         disk: Arc<dyn Disk>,
         store: u64,
-        settings: Settings,
+        (settings, rules): (Settings, Rules),
         (topics, state): (Topics, State),
         desks: Pair<Desk>,
     ) -> Self {
+        let board = Board {
+            phase: Phase::Open,
+            desks,
+            filling: true,
+            snapshot_wanted: false,
+            snapshot_bytes: 0,
+            keeping: true,
+        };
         Self {
             disk,
             store,
@@ -189,9 +214,11 @@ impl Shared {
             state: RwLock::new(state),
             cache: Mutex::new(Cache::new(settings.cache_bytes)),
             stopped: watch::Sender::new(None),
-            board: Mutex::new(Board { phase: Phase::Open, desks, filling: true }),
+            board: Mutex::new(board),
             committers: Pair::default(),
             preparer: Condvar::new(),
+            keeper: Condvar::new(),
+            rules,
             settings,
         }
     }
@@ -201,7 +228,7 @@ impl Shared {
         self.board.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How long the slot of this number shall be. State slots do not grow: the state log will be
+    /// How long the new slot of this number shall be. State slots do not grow: the state log is
     /// recycled within a cap.
     pub(super) fn slot_len(&self, stream: Stream, number: u32) -> u64 {
         slot_len(&self.settings, stream, number)
@@ -245,6 +272,12 @@ impl Shared {
         self.preparer.notify_one();
     }
 
+    /// Makes the keeper look at the board.
+    pub(super) fn wake_keeper(&self, board: &mut Board) {
+        board.keeping = true;
+        self.keeper.notify_one();
+    }
+
     /// Changes the phase, for everybody to see; a store that is stopped stays so.
     pub(super) fn enter(&self, phase: Phase) {
         let mut board = self.board();
@@ -259,6 +292,7 @@ impl Shared {
             self.wake(&mut board, stream);
         }
         self.wake_preparer(&mut board);
+        self.wake_keeper(&mut board);
     }
 
     /// Tells whoever waits for the store's end that it was closed, unless it failed before.
@@ -283,6 +317,7 @@ impl Shared {
         board.desk(stream).ended = true;
         self.wake(&mut board, stream.other());
         self.wake_preparer(&mut board);
+        self.wake_keeper(&mut board);
     }
 
     /// The stream's committer has ended: what still waits learns that it was not written.
@@ -308,6 +343,18 @@ impl Shared {
                 return;
             };
             let waited = self.committers.of(stream).wait_timeout(board, left);
+            board = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Waits until the keeper has something to look at, or until `until`.
+    pub(super) fn wait_keeper(&self, until: Option<Instant>) {
+        let mut board = self.board();
+        while !std::mem::take(&mut board.keeping) {
+            let Some(left) = left(until) else {
+                return;
+            };
+            let waited = self.keeper.wait_timeout(board, left);
             board = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
     }

@@ -12,10 +12,10 @@ use crate::store::StoreError;
 /// The cached entry of a place.
 pub(super) fn cached(shared: &Shared, place: &Place) -> Option<Arc<Entry>> {
     let cache = shared.cache.lock().unwrap_or_else(PoisonError::into_inner);
-    cache.get((place.slot, place.at))
+    cache.get((place.generation, place.at))
 }
 
-/// The entry of a place. May read the disk.
+/// The entry of a place that a topic keeps. May read the disk.
 ///
 /// # Errors
 /// [`StoreError::Corrupt`] with file and offset when it cannot be read or is not what was written.
@@ -41,4 +41,24 @@ pub(super) fn entry(
         }
         _ => Err(corrupt("the entry is damaged")),
     }
+}
+
+/// The entry of a place taken a while ago; `None` if it was trimmed or its topic closed since, and
+/// the slot perhaps used again.
+///
+/// # Errors
+/// As [`entry`].
+pub(super) fn entry_if_kept(
+    shared: &Shared,
+    topic: TopicId,
+    place: &Place,
+) -> Result<Option<Arc<Entry>>, StoreError> {
+    let read = entry(shared, topic, place);
+    if read.is_err() {
+        let topics = shared.topics.read().unwrap_or_else(PoisonError::into_inner);
+        if topics.open.get(&topic).is_none_or(|found| found.head.start >= place.end) {
+            return Ok(None);
+        }
+    }
+    read.map(Some)
 }

@@ -1,16 +1,18 @@
-//! One stream, frame by frame from its first slot on: steps 3 to 6 of `log.md` 2.
+//! One stream, frame by frame from a snapshot's position on: steps 3 to 6 of `log.md` 2.
 
 use std::collections::HashMap;
 
 use super::OpenError;
 use super::disk::{Disk, read_whole};
 use super::frame::{self, Frame, Kind, Point};
-use super::layout::{FRAME_HEADER, Header, PAGE, Root, Slot, Stream, index, page_down, page_up};
+use super::layout::{FRAME_HEADER, Header, PAGE, Slot, Stream, index, page_down, page_up};
+use super::rules::{Bug, Rules};
+use super::snapshot::{Noted, Position};
 
 /// What a stream's frames say of the other stream, and their own CRCs.
 #[derive(Default)]
 struct Evidence {
-    /// CRC of each frame read, in order, from sequence 1 on.
+    /// CRC of each frame read, in order, from the position on.
     crcs: Vec<u32>,
     /// What its frames witnessed, each once.
     vouched: Vec<Point>,
@@ -26,8 +28,14 @@ pub(super) struct Tail {
     pub(super) at: u64,
     /// The last good frame.
     pub(super) end: Point,
-    /// That frame's place; `None` before the first.
+    /// That frame's place; `None` if none lies behind the position.
     pub(super) last: Option<Last>,
+    /// Whether the slot's header is there.
+    pub(super) headed: bool,
+    /// Bytes of frames behind the position.
+    pub(super) read: u64,
+    /// The slots in use, in order; the last is the tail's.
+    pub(super) live: Vec<Slot>,
     /// Content of the tail page before `at`.
     pub(super) page: Vec<u8>,
     /// What lies in the tail's place: from `at` to the end of its page and of what a torn frame
@@ -47,24 +55,8 @@ pub(super) struct Last {
     pub(super) from: u64,
     /// Its pages, with zeros behind it.
     pub(super) pages: Vec<u8>,
-}
-
-/// How to judge. The planted switch is what the damage tests must catch.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Rules {
-    /// Takes every broken frame for a torn tail and believes no witness.
-    #[cfg(test)]
-    pub(super) lenient: bool,
-}
-
-impl Rules {
-    /// See the field.
-    pub(super) const fn lenient(self) -> bool {
-        #[cfg(test)]
-        return self.lenient;
-        #[cfg(not(test))]
-        false
-    }
+    /// Whether it is the last of a clean stop.
+    pub(super) clean: bool,
 }
 
 /// A refusal: file, offset, what is wrong.
@@ -80,14 +72,19 @@ pub(super) fn failed<'a>(
     move |error| OpenError::Io(format!("cannot {doing} {name}"), error)
 }
 
-/// One stream being read from its first slot on.
+/// One stream being read from a position on.
 pub(super) struct Reading<'a> {
     disk: &'a dyn Disk,
     stream: Stream,
     rules: Rules,
     headers: HashMap<u32, Header>,
-    /// Slots that root or a seal named, in order.
-    named: Vec<u32>,
+    /// The last durable frames of both streams when the snapshot was finished, this one's part.
+    vouched: Point,
+    from: Position,
+    /// Slots that the snapshot or a seal named, in order.
+    live: Vec<Slot>,
+    headed: bool,
+    read: u64,
     slot: Slot,
     content: Vec<u8>,
     at: u64,
@@ -103,10 +100,11 @@ pub(super) struct Reading<'a> {
 }
 
 impl<'a> Reading<'a> {
-    /// Steps 3 and 4: all headers; the first slot must be what the root file says.
+    /// Steps 3 and 4: all headers; every slot that the snapshot lists must be what it says.
     pub(super) fn new(
         disk: &'a dyn Disk,
-        root: &Root,
+        store: u64,
+        noted: &Noted,
         stream: Stream,
         slots: &[(Stream, u32)],
         rules: Rules,
@@ -117,31 +115,40 @@ impl<'a> Reading<'a> {
             let len = disk.len(&file).map_err(failed("read", &file))?.min(PAGE);
             let mut page = vec![0; index(len)];
             disk.read(&file, 0, &mut page).map_err(failed("read", &file))?;
-            let header = Slot::parse_header(&page, stream, root.store, *number);
+            let header = Slot::parse_header(&page, stream, store, *number);
             if header == Header::Newer {
                 return Err(OpenError::Newer(format!("the header of {file} names its format")));
             }
             headers.insert(*number, header);
         }
-        let slot = root.first(stream).clone();
-        let file = stream.file(slot.number);
-        let Some(content) = whole_slot(disk, &headers, stream, &slot)? else {
-            return damaged(&file, 0, "the first slot is missing or not of its length");
-        };
-        if headers.get(&slot.number) != Some(&Header::Intact(slot.clone())) {
-            return damaged(&file, 0, "the header is not the one that the root file names");
+        for slot in &noted.slots {
+            let file = stream.file(slot.number);
+            if !is_whole(disk, &headers, stream, slot)? {
+                return damaged(&file, 0, "the slot in use is missing or not of its length");
+            }
+            if headers.get(&slot.number) != Some(&Header::Intact(slot.clone())) {
+                return damaged(&file, 0, "the header is not the one that the snapshot names");
+            }
         }
-        let end = Point { sequence: slot.first.saturating_sub(1), crc: slot.previous };
+        let Some(slot) = noted.slots.last().cloned() else {
+            return Err(OpenError::Damaged(String::from("a snapshot that names no slot")));
+        };
+        let file = stream.file(slot.number);
+        let content = read_whole(disk, &file).map_err(failed("read", &file))?;
         Ok(Self {
             disk,
             stream,
             rules,
             headers,
-            named: vec![slot.number],
+            vouched: noted.end,
+            from: noted.position,
+            live: noted.slots.clone(),
+            headed: true,
+            read: 0,
             slot,
             content,
-            at: PAGE,
-            end,
+            at: noted.position.offset,
+            end: noted.position.last,
             last: None,
             seal: None,
             witness: Point::default(),
@@ -157,7 +164,7 @@ impl<'a> Reading<'a> {
     /// Step 5: frame by frame, until one is not good.
     pub(super) fn run(
         &mut self,
-        mut data: impl FnMut(u32, u64, &[u8]) -> Result<(), OpenError>,
+        mut data: impl FnMut(&Slot, u64, &[u8]) -> Result<(), OpenError>,
     ) -> Result<(), OpenError> {
         loop {
             let next = self.end.sequence.saturating_add(1);
@@ -175,7 +182,7 @@ impl<'a> Reading<'a> {
             let payload = frame::payload(&self.content, &good);
             match kind {
                 Kind::Data => {
-                    data(self.slot.number, good.at + FRAME_HEADER, payload)?;
+                    data(&self.slot, good.at + FRAME_HEADER, payload)?;
                 }
                 Kind::Clean | Kind::Witness if !payload.is_empty() => {
                     return damaged(&self.file(), good.at, "a frame that must be empty is not");
@@ -191,6 +198,7 @@ impl<'a> Reading<'a> {
 
     fn accept(&mut self, good: &Frame, kind: Kind) {
         self.last = Some(*good);
+        self.read += good.end - good.at;
         self.at = good.end;
         self.end = Point { sequence: good.sequence, crc: good.crc };
         if matches!(kind, Kind::Data | Kind::Seal) {
@@ -210,16 +218,21 @@ impl<'a> Reading<'a> {
             return damaged(&self.file(), seal.at, "a seal that names no slot");
         };
         let file = self.stream.file(next.number);
-        let Some(content) = whole_slot(self.disk, &self.headers, self.stream, &next)? else {
+        if !is_whole(self.disk, &self.headers, self.stream, &next)? {
             return damaged(&file, 0, "a seal names this slot; it is missing or not of its length");
-        };
+        }
+        let content = read_whole(self.disk, &file).map_err(failed("read", &file))?;
         let headed = self.headers.get(&next.number) == Some(&Header::Intact(next.clone()));
-        if !headed && let Some(frame) = frame::find_intact(&content, 0, next.life, 0) {
+        if !headed
+            && !self.rules.plants(Bug::NoSeal)
+            && let Some(frame) = frame::find_intact(&content, 0, next.life, 0)
+        {
             let what =
                 format!("the header is damaged: frame {} lies at {}", frame.sequence, frame.at);
             return damaged(&file, 0, &what);
         }
-        self.named.push(next.number);
+        self.live.push(next.clone());
+        self.headed = headed;
         self.seal = self.last_of_slot();
         self.last = None;
         self.slot = next;
@@ -230,7 +243,7 @@ impl<'a> Reading<'a> {
 
     /// What lies at the tail is not the next frame: a torn write, or damage?
     fn judge_tail(&self, found: Option<Frame>) -> Result<(), OpenError> {
-        if self.rules.lenient() {
+        if self.rules.plants(Bug::Lenient) {
             return Ok(());
         }
         let next = self.end.sequence.saturating_add(1);
@@ -239,7 +252,11 @@ impl<'a> Reading<'a> {
             return damaged(&self.file(), self.at, &what);
         }
         // An intact S+1 behind the tail proves nothing, because payloads are other people's bytes.
-        let least = next.saturating_add(1);
+        let least = if self.rules.plants(Bug::AnyRule) {
+            0
+        } else {
+            next.saturating_add(if self.rules.plants(Bug::S3Rule) { 2 } else { 1 })
+        };
         let behind = frame::find_intact(&self.content, self.at, self.slot.life, least);
         if let Some(behind) = behind {
             let what = format!(
@@ -257,7 +274,7 @@ impl<'a> Reading<'a> {
             _ => None,
         });
         match higher {
-            Some(number) if !self.rules.lenient() => {
+            Some(number) if !self.rules.plants(Bug::Lenient) => {
                 let what = format!("the log ends here, but {} is newer", self.stream.file(*number));
                 damaged(&self.file(), self.at, &what)
             }
@@ -265,14 +282,20 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// Step 6: what the other stream's frames witness must have been found.
+    /// Step 6: what the other stream's frames witness, and the snapshot's ends, must have been
+    /// found.
     pub(super) fn vouched_by(&self, other: &Self) -> Result<(), OpenError> {
-        for point in &other.evidence.vouched {
-            if self.rules.lenient() || point.sequence == 0 {
-                continue;
-            }
-            let read = index(point.sequence - 1);
-            match self.evidence.crcs.get(read) {
+        if self.rules.plants(Bug::Lenient) || self.rules.plants(Bug::NoWitness) {
+            return Ok(());
+        }
+        for point in other.evidence.vouched.iter().chain([&self.vouched]) {
+            let crc = match point.sequence.checked_sub(self.from.last.sequence) {
+                // The snapshot is past it.
+                None => continue,
+                Some(0) => Some(&self.from.last.crc),
+                Some(behind) => self.evidence.crcs.get(index(behind - 1)),
+            };
+            match crc {
                 None => {
                     let what = format!(
                         "the log ends with frame {}, but frame {} was durable",
@@ -296,16 +319,15 @@ impl<'a> Reading<'a> {
         let from = page_down(frame.at);
         let mut pages = self.content.get(index(from)..index(frame.end))?.to_vec();
         pages.resize(index(page_up(frame.end) - from), 0);
-        Some(Last { slot: self.slot.number, from, pages })
+        let clean = Kind::known(frame.kind) == Some(Kind::Clean);
+        Some(Last { slot: self.slot.number, from, pages, clean })
     }
 
-    /// Slots of this stream without a header that nobody names.
-    pub(super) fn unused(&self) -> Vec<(Stream, u32)> {
-        let headless = self.headers.iter().filter(|(_, header)| **header == Header::None);
-        headless
-            .map(|(number, _)| (self.stream, *number))
-            .filter(|(_, number)| !self.named.contains(number))
-            .collect()
+    /// The files of this stream that are not in use, and what their header pages are.
+    pub(super) fn unused(&self) -> impl Iterator<Item = (u32, &Header)> {
+        let unused = self.headers.iter();
+        let unused = unused.map(|(number, header)| (*number, header));
+        unused.filter(|(number, _)| !self.live.iter().any(|slot| slot.number == *number))
     }
 
     /// Where it ends.
@@ -327,6 +349,9 @@ impl<'a> Reading<'a> {
             at: self.at,
             end: self.end,
             last: last.or(self.seal),
+            headed: self.headed,
+            read: self.read,
+            live: self.live,
             torn,
             witness: self.witness,
             spoke: self.spoke,
@@ -334,19 +359,16 @@ impl<'a> Reading<'a> {
     }
 }
 
-/// The content of a slot, if it is there in full length.
-fn whole_slot(
+/// Whether a slot is there in full length.
+fn is_whole(
     disk: &dyn Disk,
     headers: &HashMap<u32, Header>,
     stream: Stream,
     slot: &Slot,
-) -> Result<Option<Vec<u8>>, OpenError> {
+) -> Result<bool, OpenError> {
     if !headers.contains_key(&slot.number) {
-        return Ok(None);
+        return Ok(false);
     }
     let file = stream.file(slot.number);
-    if disk.len(&file).map_err(failed("read", &file))? != slot.len() {
-        return Ok(None);
-    }
-    read_whole(disk, &file).map(Some).map_err(failed("read", &file))
+    Ok(disk.len(&file).map_err(failed("read", &file))? == slot.len())
 }

@@ -9,7 +9,8 @@ use super::OpenError;
 use super::disk::Disk;
 use super::layout::{Life, PAGE, ROOT, Root, Slot, Stream, UNFINISHED, index, page_down};
 use super::reading::{Tail, failed};
-use super::recovery::Found;
+use super::recovery::{Found, Others};
+use super::rules::{Bug, Rules};
 use crate::domain::Time;
 
 /// How much of a fresh slot is filled at once, in bytes.
@@ -37,7 +38,7 @@ pub(super) fn init(disk: &dyn Disk, first_slot: u64) -> Result<(), OpenError> {
         let slot = root.first(stream);
         let file = stream.file(slot.number);
         disk.create(&file).map_err(failed("create", &file))?;
-        fill(disk, &file, slot.len(), || true).map_err(failed("fill", &file))?;
+        fill(disk, &file, slot.len(), || Ok(true)).map_err(failed("fill", &file))?;
         let header = slot.header(stream, store);
         disk.write(&file, 0, &header).map_err(failed("write", &file))?;
         disk.sync(&file).map_err(unsynced(&file))?;
@@ -51,18 +52,18 @@ pub(super) fn init(disk: &dyn Disk, first_slot: u64) -> Result<(), OpenError> {
     disk.sync_dir().map_err(unsynced("the directory"))
 }
 
-/// Writes zeros over the first `len` bytes of a file, as long as `go_on` says so; answers whether
-/// it got to the end.
+/// Writes zeros over the first `len` bytes of a file, [`FILL`] at a time as long as `go_on` says
+/// so; answers whether it got to the end.
 pub(super) fn fill(
     disk: &dyn Disk,
     file: &str,
     len: u64,
-    go_on: impl Fn() -> bool,
+    go_on: impl Fn() -> io::Result<bool>,
 ) -> io::Result<bool> {
     let zeros = vec![0; index(FILL.min(len))];
     let mut at = 0;
     while at < len {
-        if !go_on() {
+        if !go_on()? {
             return Ok(false);
         }
         let part = zeros.get(..index(FILL.min(len - at))).unwrap_or_default();
@@ -72,40 +73,35 @@ pub(super) fn fill(
     Ok(true)
 }
 
-/// Step 8. Answers the slots that are ready for use.
+/// Step 8. Answers the slots that were never used and are ready for use.
 ///
 /// `now` names the copy of a torn tail; `slot_len` is how long a slot of this number shall be.
 pub(super) fn repair(
     disk: &dyn Disk,
     found: &Found,
+    rules: Rules,
     now: Time,
     slot_len: impl Fn(Stream, u32) -> u64,
 ) -> Result<Vec<(Stream, u32)>, OpenError> {
     for tail in [&found.entries_end, &found.state_end] {
         keep_torn(disk, tail, now);
-        rewrite(disk, found.store, tail)?;
+        rewrite(disk, found.store, tail, rules)?;
     }
-    for name in &found.unfinished {
+    let Others { damaged, old, broken, unfinished, headless, .. } = &found.others;
+    for name in damaged {
+        let aside = format!("{name}.damaged");
+        disk.rename(name, &aside).map_err(failed("rename", name))?;
+    }
+    for name in old.iter().chain(broken).chain(unfinished) {
         disk.remove(name).map_err(failed("remove", name))?;
     }
     let mut ready = Vec::new();
-    for (stream, number) in &found.unused {
+    for (stream, number) in headless {
         let file = stream.file(*number);
         let len = slot_len(*stream, *number);
         let mut keep = disk.len(&file).map_err(failed("read", &file))? == len;
-        if keep {
-            // It looks filled, but its fsync may never have happened. Where blocks are shared or
-            // come late, filling it again takes new ones, and a full disk must not stop recovery.
-            keep = match fill(disk, &file, len, || true) {
-                Err(error) if is_no_room(&error) => false,
-                filled => filled.map_err(failed("fill", &file))?,
-            };
-        }
-        if keep {
-            keep = match disk.sync(&file) {
-                Err(error) if is_no_room(&error) => false,
-                synced => synced.map(|()| true).map_err(unsynced(&file))?,
-            };
+        if keep && !rules.plants(Bug::NoRefill) {
+            keep = refill(disk, &file, len)?;
         }
         if keep {
             ready.push((*stream, *number));
@@ -115,6 +111,20 @@ pub(super) fn repair(
     }
     disk.sync_dir().map_err(unsynced("the directory"))?;
     Ok(ready)
+}
+
+/// Fills a slot that looks filled: its fsync may never have happened. Where blocks are shared or
+/// come late, this takes new ones, and a full disk must not stop recovery: answers whether there
+/// was room.
+fn refill(disk: &dyn Disk, file: &str, len: u64) -> Result<bool, OpenError> {
+    match fill(disk, file, len, || Ok(true)) {
+        Err(error) if is_no_room(&error) => return Ok(false),
+        filled => drop(filled.map_err(failed("fill", file))?),
+    }
+    match disk.sync(file) {
+        Err(error) if is_no_room(&error) => Ok(false),
+        synced => synced.map(|()| true).map_err(unsynced(file)),
+    }
 }
 
 /// Whether an error only says that the disk is full.
@@ -142,9 +152,11 @@ fn keep_torn(disk: &dyn Disk, tail: &Tail, now: Time) {
 
 /// Writes the last intact frame and the last header again, always: a killed process leaves the
 /// page cache, not the disk.
-fn rewrite(disk: &dyn Disk, store: u64, tail: &Tail) -> Result<(), OpenError> {
+fn rewrite(disk: &dyn Disk, store: u64, tail: &Tail, rules: Rules) -> Result<(), OpenError> {
     let file = tail.stream.file(tail.slot.number);
-    if let Some(last) = &tail.last {
+    if let Some(last) = &tail.last
+        && !(last.clean && rules.plants(Bug::NoRewriteClean))
+    {
         let of = tail.stream.file(last.slot);
         disk.write(&of, last.from, &last.pages).map_err(failed("write", &of))?;
         if last.slot != tail.slot.number {
@@ -157,7 +169,9 @@ fn rewrite(disk: &dyn Disk, store: u64, tail: &Tail) -> Result<(), OpenError> {
         let from = page_down(tail.at);
         disk.write(&file, from, &pages).map_err(failed("write", &file))?;
     }
-    let header = tail.slot.header(tail.stream, store);
-    disk.write(&file, 0, &header).map_err(failed("write", &file))?;
+    if !(tail.headed && rules.plants(Bug::NoHeaderRewrite)) {
+        let header = tail.slot.header(tail.stream, store);
+        disk.write(&file, 0, &header).map_err(failed("write", &file))?;
+    }
     disk.sync(&file).map_err(unsynced(&file))
 }

@@ -24,8 +24,19 @@ pub struct Settings {
     pub cache_bytes: u64,
     /// When one log was written and the other not for this long, the other writes a witness frame.
     pub witness_after: Duration,
-    /// When to try again to prepare a slot after there was no room.
+    /// When to try again to prepare a slot or take a snapshot after there was no room.
     pub retry_after: Duration,
+    /// How large the state log grows, about: at half of it a snapshot is taken, and what two
+    /// snapshots cover is used again.
+    pub state_log_bytes: u64,
+    /// How fast new slots are filled while no commit waits for one, in bytes a second: a faster
+    /// fill delays commits. 0 = as fast as it goes.
+    pub fill_bytes_per_second: u64,
+    /// An open slot of the entry log that holds messages is sealed after this time, so that a
+    /// quiet store forgets too; also how long dead slots wait for a snapshot.
+    pub roll_after: Duration,
+    /// How much the directory may hold, about; publishes are refused first. `None` = the disk.
+    pub max_bytes: Option<u64>,
 }
 
 const MIB: u64 = 1 << 20;
@@ -41,6 +52,10 @@ impl Default for Settings {
             cache_bytes: 64 * MIB,
             witness_after: Duration::from_secs(1),
             retry_after: Duration::from_secs(1),
+            state_log_bytes: 64 * MIB,
+            fill_bytes_per_second: 128 * MIB,
+            roll_after: Duration::from_secs(3_600),
+            max_bytes: None,
         }
     }
 }
@@ -77,6 +92,8 @@ impl Settings {
             largest_record: 48 << 10,
             frame_bytes: 16 << 10,
             retry_after: Duration::from_millis(10),
+            state_log_bytes: 256 << 10,
+            fill_bytes_per_second: 0,
             ..Self::default()
         }
     }

@@ -7,12 +7,15 @@ use std::sync::Arc;
 use super::disk::Disk;
 use super::frame::{self, Kind, Making, Point};
 use super::layout::{FRAME_HEADER, Life, PAGE, SEAL, Slot, Stream, index, page_down};
+use super::rules::{Bug, Rules};
+use super::snapshot::Position;
 
 /// The end of one stream. After an error it must not be used again.
 pub(super) struct Writer {
     disk: Arc<dyn Disk>,
     stream: Stream,
     store: u64,
+    rules: Rules,
     slot: Slot,
     /// Where the next frame begins.
     at: u64,
@@ -28,13 +31,13 @@ impl Writer {
     /// of `at` holds before it.
     pub(super) fn new(
         disk: Arc<dyn Disk>,
-        (stream, store): (Stream, u64),
+        (stream, store, rules): (Stream, u64, Rules),
         slot: Slot,
         at: u64,
         end: Point,
         page: Vec<u8>,
     ) -> Self {
-        Self { disk, stream, store, slot, at, end, page, buffer: Vec::new() }
+        Self { disk, stream, store, rules, slot, at, end, page, buffer: Vec::new() }
     }
 
     /// The last durable frame.
@@ -45,6 +48,11 @@ impl Writer {
     /// The slot being written.
     pub(super) const fn slot(&self) -> &Slot {
         &self.slot
+    }
+
+    /// Behind the last durable frame.
+    pub(super) const fn position(&self) -> Position {
+        Position { generation: self.slot.generation, offset: self.at, last: self.end }
     }
 
     /// How large a payload may be, padded, so that a seal still fits behind it; `None` when not
@@ -79,7 +87,12 @@ impl Writer {
 
         let file = self.stream.file(self.slot.number);
         self.disk.write(&file, start, &self.buffer)?;
-        self.disk.sync(&file)?;
+        if !(kind == Kind::Data && self.rules.plants(Bug::AckEarly)) {
+            match self.disk.sync(&file) {
+                Err(_) if self.rules.plants(Bug::RetryFsync) => self.disk.sync(&file)?,
+                synced => synced?,
+            }
+        }
         let payload_at = self.at + FRAME_HEADER;
         self.at = end;
         self.end = Point { sequence: making.sequence, crc };
@@ -94,15 +107,23 @@ impl Writer {
         let generation = self.slot.generation + 1;
         let mut next =
             Slot { number, pages, life: Life::draw(), generation, first: 0, previous: 0 };
+        if self.rules.plants(Bug::HeaderFirst) {
+            next.first = self.end.sequence + 2;
+            self.open(&next)?;
+        }
         self.append(Kind::Seal, &next.seal(), witness)?;
         next.first = self.end.sequence + 1;
         next.previous = self.end.crc;
-        let file = self.stream.file(number);
-        self.disk.write(&file, 0, &next.header(self.stream, self.store))?;
-        self.disk.sync(&file)?;
+        self.open(&next)?;
         self.slot = next;
         self.at = PAGE;
         self.page.clear();
         Ok(())
+    }
+
+    fn open(&self, next: &Slot) -> io::Result<()> {
+        let file = self.stream.file(next.number);
+        self.disk.write(&file, 0, &next.header(self.stream, self.store))?;
+        self.disk.sync(&file)
     }
 }

@@ -209,10 +209,12 @@ async fn is_as_written(store: &dyn Store) {
     let found = store.load_scope(PROJECT).await.unwrap();
     assert_eq!(found.version, SCOPE_VERSIONS);
     assert_eq!(found.objects, objects.into_iter().collect::<Vec<_>>());
-    let last = store.changes_since(PROJECT, SCOPE_VERSIONS - 1).await.unwrap().unwrap();
-    assert_eq!(last.len(), 1);
-    assert_eq!(last[0].changes, changes(SCOPE_VERSIONS - 1));
-    assert_eq!(last[0].by, by());
+    // Those that a snapshot covers are not kept over a restart.
+    if let Some(last) = store.changes_since(PROJECT, SCOPE_VERSIONS - 1).await.unwrap() {
+        assert_eq!(last.len(), 1);
+        assert_eq!(last[0].changes, changes(SCOPE_VERSIONS - 1));
+        assert_eq!(last[0].by, by());
+    }
     assert_eq!(store.load_scope(Scope::Service).await.unwrap().version, 1);
     let mut scopes = store.scopes().await.unwrap();
     scopes.sort();

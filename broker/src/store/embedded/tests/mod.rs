@@ -11,8 +11,10 @@
 mod damage;
 mod directed;
 mod fixture;
+mod planted;
 mod power;
 mod sim;
+mod snapshots;
 mod suite;
 mod whole;
 

@@ -77,6 +77,8 @@ pub(super) struct State {
     pub(super) full_for: Option<String>,
     /// Every write panics.
     pub(super) panics: bool,
+    /// How many snapshots of a hundred rot as they are written.
+    pub(super) rots: usize,
 }
 
 #[derive(Debug)]
@@ -101,6 +103,7 @@ impl Sim {
             read: BTreeMap::new(),
             full_for: None,
             panics: false,
+            rots: 0,
         })))
     }
 
@@ -258,15 +261,17 @@ impl State {
         if self.tick()? { Err(io::Error::other("died")) } else { Ok(()) }
     }
 
-    fn sync_fails(&mut self) -> bool {
-        if self.failed {
+    /// `matters` unless it is a snapshot's content: nothing hangs on that.
+    fn sync_fails(&mut self, matters: bool) -> bool {
+        if self.failed && matters {
             self.syncs_after_failure += 1;
         }
         self.syncs += 1;
         let Some(left) = self.fail_sync else { return false };
         self.fail_sync = left.checked_sub(1);
-        self.failed = self.fail_sync.is_none();
-        self.failed
+        let fails = self.fail_sync.is_none();
+        self.failed |= fails && matters;
+        fails
     }
 
     fn id(&self, name: &str) -> io::Result<u64> {
@@ -354,12 +359,17 @@ impl Disk for Sim {
         }
         let sectors = data.len().div_ceil(SECTOR);
         let len = if dies { state.rng.below(sectors + 1) * SECTOR } else { data.len() };
-        let data = &data[..len.min(data.len())];
+        let mut data = data[..len.min(data.len())].to_vec();
+        let rots = state.rots;
+        if rots > 0 && name.starts_with("snap") && !data.is_empty() && state.rng.percent(rots) {
+            let at = state.rng.below(data.len());
+            data[at] ^= 16;
+        }
         let file = state.files.get_mut(&id).unwrap();
         if file.cache.len() < at + data.len() {
             file.cache.resize(at + data.len(), 0);
         }
-        file.cache[at..at + data.len()].copy_from_slice(data);
+        file.cache[at..at + data.len()].copy_from_slice(&data);
         for sector in at / SECTOR..(at + data.len()).div_ceil(SECTOR) {
             let to = ((sector + 1) * SECTOR).min(file.cache.len());
             let version = file.cache[sector * SECTOR..to].to_vec();
@@ -375,7 +385,7 @@ impl Disk for Sim {
         let mut state = self.state();
         state.alive()?;
         let id = state.id(name)?;
-        let fails = state.sync_fails();
+        let fails = state.sync_fails(!name.starts_with("snap"));
         let State { files, rng, .. } = &mut *state;
         let file = files.get_mut(&id).unwrap();
         if fails {
@@ -407,10 +417,16 @@ impl Disk for Sim {
         Ok(())
     }
 
+    fn free(&self) -> io::Result<u64> {
+        let state = self.state();
+        let used: usize = state.names.values().map(|id| state.files[id].cache.len()).sum();
+        Ok(state.capacity.saturating_sub(used) as u64)
+    }
+
     fn sync_dir(&self) -> io::Result<()> {
         let mut state = self.state();
         state.alive()?;
-        if state.sync_fails() {
+        if state.sync_fails(true) {
             state.settle_names();
             return Err(io::Error::other("EIO"));
         }

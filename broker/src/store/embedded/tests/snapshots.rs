@@ -1,0 +1,231 @@
+//! Snapshots and what they let go of, case by case.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::damage::{Scribe, TOPIC, read};
+use super::directed::{change, refusal, start};
+use super::power::{tiny, waiting};
+use super::sim::Sim;
+use crate::store::embedded::OpenError;
+use crate::store::embedded::committer::Turn;
+use crate::store::embedded::layout::{ROOT, Stream, u64_at};
+use crate::store::embedded::queue::Op;
+use crate::store::embedded::rules::Rules;
+use crate::store::embedded::snapshot::{Snapshot, SnapshotError};
+
+/// Three slots of entries and a little state.
+fn scribe() -> Scribe {
+    let mut scribe = Scribe::new(tiny());
+    for round in 1..6 {
+        scribe.publish(5_000);
+        scribe.save();
+        scribe.change(round, 100);
+    }
+    scribe
+}
+
+fn live(scribe: &Scribe, stream: Stream) -> Vec<u64> {
+    let board = scribe.store.shared.board();
+    board.desks.of(stream).slots.live.iter().map(|slot| slot.generation).collect()
+}
+
+fn ready(scribe: &Scribe, stream: Stream) -> Vec<u32> {
+    scribe.store.shared.board().desks.of(stream).slots.ready_numbers()
+}
+
+fn store_id(sim: &Sim) -> u64 {
+    u64_at(&sim.content(ROOT), 24).unwrap()
+}
+
+#[test]
+fn a_start_reads_the_snapshot_and_what_lies_behind_it_only() {
+    let mut scribe = scribe();
+    scribe.store.keeper.take_now();
+    scribe.publish(100);
+    let (topics, state) = (
+        scribe.store.shared.topics.read().unwrap().clone(),
+        scribe.store.shared.state.read().unwrap().clone(),
+    );
+    let sim = scribe.stop(false).sim;
+    sim.state().read.clear();
+    let found = read(&sim, Rules::default()).unwrap().unwrap();
+    assert_eq!(found.topics, topics);
+    assert_eq!(found.state.progress, state.progress);
+    assert!(found.entries_end.slot.generation > 2);
+    assert_eq!(found.entries_end.live.len() as u64, found.entries_end.slot.generation);
+    // Of sealed slots only the header page.
+    for slot in found.entries_end.live.split_last().unwrap().1 {
+        assert_eq!(sim.state().read[&Stream::Entries.file(slot.number)], 4_096);
+    }
+    drop(start(&sim, tiny()).unwrap());
+}
+
+#[test]
+fn a_dead_slot_is_free_when_the_second_snapshot_lets_go_of_it() {
+    let mut scribe = scribe();
+    let sealed = live(&scribe, Stream::Entries);
+    assert!(sealed.len() >= 3);
+    scribe.trim();
+    let before = ready(&scribe, Stream::Entries);
+    scribe.store.keeper.take_now();
+    // The root file still holds everything.
+    assert_eq!(ready(&scribe, Stream::Entries), before);
+    assert_eq!(live(&scribe, Stream::Entries).len(), 1);
+    scribe.store.keeper.take_now();
+    let after = ready(&scribe, Stream::Entries);
+    assert!(after.contains(&0) && after.contains(&1), "{after:?}");
+    // Used again, with what they held before still in them.
+    for round in 6..16 {
+        scribe.publish(5_000);
+        scribe.change(round, 1_000);
+    }
+    let head = scribe.head.clone();
+    let written = scribe.stop(false);
+    let found = read(&written.sim, Rules::default()).unwrap().unwrap();
+    let again =
+        |slot: &crate::store::embedded::layout::Slot| u64::from(slot.number) + 1 < slot.generation;
+    assert!(found.entries_end.live.iter().any(again));
+    assert_eq!(found.topics.open[&TOPIC].head, head);
+    let store = start(&written.sim, tiny()).unwrap();
+    assert!(!written.sim.names().iter().any(|name| name.contains("torn")));
+    drop(store);
+}
+
+#[test]
+fn the_newest_two_snapshots_are_kept() {
+    let mut scribe = scribe();
+    for _ in 0..4 {
+        scribe.store.keeper.take_now();
+    }
+    let sim = scribe.stop(true).sim;
+    let snapshots: Vec<String> =
+        sim.names().into_iter().filter(|name| name.starts_with("snap")).collect();
+    assert_eq!(snapshots, ["snap000003", "snap000004"]);
+}
+
+#[test]
+fn a_damaged_snapshot_is_put_aside_and_the_one_before_it_used() {
+    let mut scribe = scribe();
+    scribe.store.keeper.take_now();
+    scribe.trim();
+    scribe.store.keeper.take_now();
+    scribe.publish(5_000);
+    let head = scribe.head.clone();
+    let sim = scribe.stop(true).sim;
+    let id = store_id(&sim);
+    let content = sim.content("snap000002");
+    for bit in 0..content.len() * 8 {
+        let mut bad = content.clone();
+        bad[bit / 8] ^= 1 << (bit % 8);
+        assert_eq!(Snapshot::decode(&bad, id, 2).err(), Some(SnapshotError::Damaged));
+    }
+    for len in 0..content.len() {
+        assert!(Snapshot::decode(&content[..len], id, 2).is_err());
+    }
+    assert!(
+        Snapshot::decode(&content, id, 3).is_err() && Snapshot::decode(&content, 7, 2).is_err()
+    );
+
+    change(&sim, "snap000002", |content| content[100] ^= 1);
+    let store = start(&sim, tiny()).unwrap();
+    assert_eq!(store.shared.topics.read().unwrap().open[&TOPIC].head, head);
+    assert!(sim.names().contains(&String::from("snap000002.damaged")));
+    assert!(!sim.names().contains(&String::from("snap000002")));
+    drop(store);
+    drop(start(&sim, tiny()).unwrap());
+}
+
+#[test]
+fn a_snapshot_of_a_later_version_is_refused() {
+    let mut scribe = scribe();
+    scribe.store.keeper.take_now();
+    let sim = scribe.stop(true).sim;
+    change(&sim, "snap000001", |content| {
+        content[16] = 2;
+        let crc = crc32c::crc32c(&content[12..]).to_le_bytes();
+        content[8..12].copy_from_slice(&crc);
+    });
+    assert!(matches!(read(&sim, Rules::default()), Err(OpenError::Newer(_))));
+}
+
+#[test]
+fn a_slot_that_the_snapshot_lists_must_be_as_it_says() {
+    let mut scribe = scribe();
+    scribe.store.keeper.take_now();
+    let sim = scribe.stop(true).sim;
+    let damaged = sim.copy();
+    change(&damaged, "e000", |content| content[..4_096].fill(0));
+    assert!(refusal(&damaged).contains("the header is not the one that the snapshot names"));
+    sim.put("e000", None);
+    assert!(refusal(&sim).contains("the slot in use is missing or not of its length"));
+}
+
+#[test]
+fn what_was_durable_when_the_snapshot_was_finished_must_be_there() {
+    let mut scribe = scribe();
+    // Two frames become durable while it is taken.
+    let before = scribe.store.shared.board().desks.state.slots.live.last().unwrap().number;
+    scribe.store.keeper.begin_now();
+    let stale = scribe.sim.content(&Stream::State.file(before));
+    scribe.save();
+    scribe.store.keeper.take_now();
+    let sim = scribe.stop(false).sim;
+    assert!(read(&sim, Rules::default()).is_ok());
+    sim.put(&Stream::State.file(before), Some(stale));
+    assert!(refusal(&sim).contains("was durable"));
+}
+
+#[test]
+fn a_snapshot_that_cannot_be_written_stops_nothing_and_is_tried_again() {
+    let mut scribe = scribe();
+    scribe.sim.state().full_for = Some(String::from("snap000001.tmp"));
+    scribe.store.keeper.take_now();
+    assert!(!scribe.sim.names().iter().any(|name| name.starts_with("snap")));
+    // Its fsync fails.
+    scribe.sim.state().fail_sync = Some(0);
+    scribe.store.keeper.take_now();
+    assert!(!scribe.sim.names().iter().any(|name| name.starts_with("snap")));
+    scribe.publish(100);
+    scribe.store.keeper.take_now();
+    assert!(scribe.sim.names().contains(&String::from("snap000003")));
+}
+
+#[test]
+fn an_open_slot_that_holds_messages_is_sealed_when_it_is_old() {
+    let mut scribe = Scribe::new(tiny());
+    scribe.publish(100);
+    let soon = Instant::now() + Duration::from_secs(60);
+    let late = Instant::now() + Duration::from_secs(3_700);
+    assert!(matches!(scribe.store.entries.turn(soon), Turn::Idle(Some(_)) | Turn::Worked));
+    for _ in 0..4 {
+        scribe.store.entries.turn(late);
+        scribe.store.preparer.turn(late);
+    }
+    assert_eq!(live(&scribe, Stream::Entries), [1, 2]);
+    // And no more while it is empty.
+    for _ in 0..4 {
+        scribe.store.entries.turn(late + Duration::from_secs(9_999));
+    }
+    assert_eq!(live(&scribe, Stream::Entries), [1, 2]);
+}
+
+#[test]
+fn ids_of_closed_topics_stay_closed() {
+    let mut scribe = scribe();
+    let (first, mut closed) = waiting(&Op::Close(TOPIC));
+    scribe.store.shared.submit(first).unwrap();
+    scribe.store.entries.turn(Instant::now());
+    assert!(closed.try_recv().is_ok());
+    scribe.store.keeper.take_now();
+    scribe.store.keeper.take_now();
+    let sim = Arc::clone(&scribe.sim);
+    drop(scribe);
+    sim.power_cut();
+    let mut store = start(&sim, tiny()).unwrap();
+    let (again, mut answer) = waiting(&Op::Create(TOPIC));
+    store.shared.submit(again).unwrap();
+    store.entries.turn(Instant::now());
+    assert!(matches!(answer.try_recv(), Ok(Ok(crate::store::Outcome::Closed))));
+    assert_eq!(store.shared.topics.read().unwrap().open.get(&TOPIC), None);
+}
