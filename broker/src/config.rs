@@ -23,6 +23,8 @@ pub struct Settings {
     pub http: http::Settings,
     /// The verbs.
     pub service: Service,
+    /// What topics keep.
+    pub retention: Retention,
     /// Tokens.
     pub auth: Auth,
     /// Where the truth is kept.
@@ -46,6 +48,21 @@ pub struct Service {
     pub pull_messages: u64,
     /// Most bytes of one pull; at least one message is handed out.
     pub pull_bytes: u64,
+}
+
+/// `[broker.retention]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Retention {
+    /// How long a topic keeps its messages where it says nothing; at most [`Self::max`].
+    #[serde(with = "duration")]
+    pub default: Duration,
+    /// The longest that a topic may ask for.
+    #[serde(with = "duration")]
+    pub max: Duration,
+    /// How often at least what is too old goes.
+    #[serde(with = "duration")]
+    pub every: Duration,
 }
 
 /// `[broker.auth]`.
@@ -120,6 +137,7 @@ impl Default for Settings {
             tls: http::tls::Settings::default(),
             http: http::Settings::default(),
             service: Service::default(),
+            retention: Retention::default(),
             auth: Auth { reveal_tokens: true },
             store: Store::Embedded(Embedded::default()),
             report: report::Settings::default(),
@@ -135,6 +153,17 @@ impl Default for Service {
             deadline: Duration::from_secs(10),
             pull_messages: 10_000,
             pull_bytes: 32 * 1024 * 1024,
+        }
+    }
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        const DAY: Duration = Duration::from_secs(86_400);
+        Self {
+            default: DAY.saturating_mul(7),
+            max: DAY.saturating_mul(30),
+            every: Duration::from_secs(60),
         }
     }
 }
@@ -169,8 +198,11 @@ impl Settings {
     ///
     /// # Errors
     /// A body that is taken might not be stored: its publisher would be told for ever that the
-    /// storage is full.
+    /// storage is full. Or topics would keep less than they are promised.
     pub fn check(&self) -> Result<(), String> {
+        if self.retention.default > self.retention.max {
+            return Err(String::from("retention.default: is longer than broker.retention.max"));
+        }
         let Store::Embedded(Embedded { largest_record_bytes, .. }) = &self.store;
         let body = self.http.body_limit as u64;
         if body.saturating_add(ENTRY_ROOM) <= *largest_record_bytes {
@@ -191,6 +223,11 @@ impl Settings {
             reveal_tokens: self.auth.reveal_tokens,
             pull_messages: self.service.pull_messages,
             pull_bytes: self.service.pull_bytes,
+            retention: service::Retention {
+                default: self.retention.default,
+                max: self.retention.max,
+                every: self.retention.every,
+            },
         }
     }
 }
@@ -277,6 +314,7 @@ mod tests {
             r#"{"tls":{"listne":1}}"#,
             r#"{"http":{"listne":1}}"#,
             r#"{"service":{"listne":1}}"#,
+            r#"{"retention":{"listne":1}}"#,
             r#"{"auth":{"listne":1}}"#,
             r#"{"store":{"embedded":{"listne":1}}}"#,
             r#"{"store":{"listne":{}}}"#,
@@ -308,6 +346,14 @@ mod tests {
         assert_eq!(settings.check(), Ok(()));
         settings.http.body_limit = most + 1;
         assert!(settings.check().unwrap_err().starts_with("http.body_limit: "));
+    }
+
+    #[test]
+    fn no_topic_is_promised_more_than_it_may_keep() {
+        let mut settings = read(r#"{"retention":{"default":"2d","max":"2d"}}"#).unwrap();
+        assert_eq!(settings.check(), Ok(()));
+        settings.retention.max = Duration::from_secs(86_400);
+        assert!(settings.check().unwrap_err().starts_with("retention.default: "));
     }
 
     #[test]

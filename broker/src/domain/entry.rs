@@ -1,5 +1,7 @@
 //! Entries, the unit of the message log, and the head that counts them.
 
+use serde::{Deserialize, Serialize};
+
 use super::batch::Batch;
 use super::codec::{Malformed, Put, Reader};
 use super::ids::Offset;
@@ -34,7 +36,8 @@ pub struct Mark {
 }
 
 /// What one UTC day brought to a topic.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct DayFigures {
     /// Days since 1970-01-01.
     pub day: u32,

@@ -13,6 +13,7 @@ pub mod ids;
 pub mod names;
 pub mod progress;
 pub mod records;
+pub mod retention;
 pub mod roles;
 
 pub use alert::AlertSettings;
@@ -24,3 +25,4 @@ pub use entry::{DayFigures, Entry, Head, Mark};
 pub use ids::{Offset, ProjectId, SubscriptionId, TopicId, UserId};
 pub use names::{InvalidName, ProjectName, SubscriptionName, TopicName, UserName};
 pub use progress::{Counters, Facts, Lost, Progress, Window};
+pub use retention::RetentionSettings;

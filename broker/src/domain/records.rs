@@ -7,8 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use super::alert::AlertSettings;
 use super::codec::Malformed;
+use super::entry::DayFigures;
 use super::ids::{Offset, ProjectId, SubscriptionId, TopicId, UserId};
 use super::names::{ProjectName, SubscriptionName, TopicName, UserName};
+use super::retention::RetentionSettings;
 use super::roles::{ProjectRole, ServiceRole};
 use clock::Time;
 
@@ -27,6 +29,8 @@ pub enum Record {
     /// To be swept: in a project's scope under `trash/<topic or subscription id>`, in the service's
     /// under `trash/<project id>`.
     Trash(TrashRecord),
+    /// In its project's scope, under `usage/<topic id>/<month>`.
+    Usage(UsageRecord),
 }
 
 /// A project.
@@ -117,6 +121,9 @@ pub struct TopicRecord {
     /// Alarms.
     #[serde(default, skip_serializing_if = "AlertSettings::is_empty")]
     pub alert: AlertSettings,
+    /// What it keeps.
+    #[serde(default, skip_serializing_if = "RetentionSettings::is_empty")]
+    pub retention: RetentionSettings,
     /// Deletion has begun: the name answers as absent.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub marked: bool,
@@ -187,6 +194,34 @@ pub struct TrashRecord {
     pub topic: Option<TopicId>,
     /// The subscription whose progress may still exist.
     pub subscription: Option<SubscriptionId>,
+}
+
+/// What one topic life was given on each day of a month. It outlives the topic.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UsageRecord {
+    /// The topic life.
+    pub topic: TopicId,
+    /// Its name.
+    pub name: TopicName,
+    /// `YYYY-MM`, in UTC.
+    pub month: String,
+    /// Days that brought something, ascending.
+    pub days: Vec<DayFigures>,
+}
+
+impl UsageRecord {
+    /// Notes a day, in place of what was noted of it before.
+    pub fn put(&mut self, day: DayFigures) {
+        match self.days.binary_search_by_key(&day.day, |known| known.day) {
+            Ok(at) => {
+                if let Some(known) = self.days.get_mut(at) {
+                    *known = day;
+                }
+            }
+            Err(at) => self.days.insert(at, day),
+        }
+    }
 }
 
 #[derive(Serialize, Deserialize)]

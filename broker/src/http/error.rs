@@ -3,6 +3,7 @@
 #![warn(clippy::wildcard_enum_match_arm)]
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use super::reply::Reply;
 use crate::domain::InvalidName;
@@ -21,6 +22,8 @@ pub(super) enum Refusal {
     UnreadableBody,
     /// An argument is not what the route takes; the text says which.
     Argument(&'static str),
+    /// Not a duration that a topic may keep its messages for.
+    Retention { longest: Duration },
     /// No schema of that name.
     SchemaNotFound,
     /// More messages in one publish than the limit.
@@ -45,6 +48,8 @@ pub(super) mod argument {
     pub(in super::super) const MESSAGE: &str = "Invalid Message Arguments";
     pub(in super::super) const PULL: &str = "Invalid Pull Parameters Arguments";
     pub(in super::super) const ALERT: &str = "Invalid Alert Arguments";
+    pub(in super::super) const RETENTION_BYTES: &str =
+        "Invalid retentionBytes(needs a whole number of bytes, at least 1) Arguments";
     pub(in super::super) const OFFSET: &str = "Invalid Offset Arguments";
     pub(in super::super) const TOPIC_ACL: &str = "Invalid Topic ACL Arguments";
     pub(in super::super) const SUBSCRIPTION_ACL: &str = "Invalid Subscription ACL Arguments";
@@ -80,6 +85,7 @@ impl Refusal {
             | Self::WrongMethod
             | Self::UnreadableBody
             | Self::Argument(_)
+            | Self::Retention { .. }
             | Self::SchemaNotFound
             | Self::TooManyMessages { .. }
             | Self::TooManyAttributes { .. }
@@ -103,6 +109,14 @@ impl Refusal {
             Self::WrongMethod => (405, "METHOD_NOT_ALLOWED", "Method not allowed".into()),
             Self::UnreadableBody => (400, "BAD_REQUEST", "Invalid Request Body".into()),
             Self::Argument(message) => (400, "INVALID_ARGUMENT", (*message).into()),
+            Self::Retention { longest } => {
+                let longest = humantime::format_duration(*longest);
+                let message = format!(
+                    "Invalid retention(needs a duration such as 90s, 15m or 7d, at most {longest}) \
+                     Arguments"
+                );
+                (400, "INVALID_ARGUMENT", message.into())
+            }
             Self::SchemaNotFound => (404, "NOT_FOUND", "Schema doesn't exist".into()),
             Self::TooManyMessages { count, limit } => {
                 let message = format!("Too many messages: {count}, the limit is {limit}");
@@ -198,7 +212,7 @@ fn fact(error: &Error) -> (u16, &'static str, Cow<'static, str>, Option<u32>) {
 mod tests {
     use std::fmt::Write as _;
 
-    use super::{Refusal, argument};
+    use super::{Duration, Refusal, argument};
     use crate::domain::InvalidName;
     use crate::service::{Error, StoreError};
 
@@ -213,6 +227,7 @@ mod tests {
             argument::MESSAGE,
             argument::PULL,
             argument::ALERT,
+            argument::RETENTION_BYTES,
             argument::OFFSET,
             argument::TOPIC_ACL,
             argument::SUBSCRIPTION_ACL,
@@ -228,6 +243,7 @@ mod tests {
             Refusal::UnknownPath,
             Refusal::WrongMethod,
             Refusal::UnreadableBody,
+            Refusal::Retention { longest: Duration::from_secs(30 * 86_400) },
             Refusal::SchemaNotFound,
             Refusal::TooManyMessages { count: 3, limit: 2 },
             Refusal::TooManyAttributes { count: 3, limit: 2 },
@@ -288,6 +304,7 @@ mod tests {
 400 INVALID_ARGUMENT Invalid Message Arguments
 400 INVALID_ARGUMENT Invalid Pull Parameters Arguments
 400 INVALID_ARGUMENT Invalid Alert Arguments
+400 INVALID_ARGUMENT Invalid retentionBytes(needs a whole number of bytes, at least 1) Arguments
 400 INVALID_ARGUMENT Invalid Offset Arguments
 400 INVALID_ARGUMENT Invalid Topic ACL Arguments
 400 INVALID_ARGUMENT Invalid Subscription ACL Arguments
@@ -301,6 +318,7 @@ mod tests {
 404 NOT_FOUND 404 page not found
 405 METHOD_NOT_ALLOWED Method not allowed
 400 BAD_REQUEST Invalid Request Body
+400 INVALID_ARGUMENT Invalid retention(needs a duration such as 90s, 15m or 7d, at most 30days) Arguments
 404 NOT_FOUND Schema doesn't exist
 400 INVALID_ARGUMENT Too many messages: 3, the limit is 2
 400 INVALID_ARGUMENT Too many attributes: 3, the limit is 2

@@ -19,6 +19,7 @@ mod projects;
 mod publish;
 mod pull;
 mod reply;
+mod retention;
 mod routes;
 mod server;
 mod service_info;

@@ -108,6 +108,7 @@ static TABLE: &[Row] = table! {
     /* 54 */ "POST" "/v1/projects/{project}/topics/{topic}:publish" Topic[TopicsPublish] publish::publish(caller, project, name);
     /* 55 */ "POST" "/v1/projects/{project}/topics/{topic}:modifyAcl" Topic[TopicsModifyAcl] topics::modify_acl(caller, project, name);
     /*ours*/ "POST" "/v1/projects/{project}/topics/{topic}:modifyAlert" Topic[TopicsModifyAlert] topics::modify_alert(caller, project, name);
+    /*ours*/ "POST" "/v1/projects/{project}/topics/{topic}:modifyRetention" Topic[TopicsModifyRetention] topics::modify_retention(caller, project, name);
     /* 64 */ "GET" "/v1/version" Open[] service_info::version();
 };
 

@@ -7,7 +7,7 @@ use super::call::Call;
 use super::error::{Refusal, argument};
 use super::json::{Alert, Fields, Text, Writer, object, text};
 use super::reply::Reply;
-use super::{acl, paging};
+use super::{acl, paging, retention};
 use crate::domain::{ProjectName, TopicName};
 use crate::service::{Caller, TopicView};
 
@@ -32,7 +32,7 @@ pub(super) async fn show(
 }
 
 /// `PUT /v1/projects/{project}/topics/{topic}`. The body may be absent; else it is an object of
-/// texts, of which only `schema` matters, beside the one object `alert`.
+/// texts, of which only `schema` matters, beside the object `alert` and what the topic keeps.
 pub(super) async fn create(
     call: &Call<'_>,
     caller: &Caller,
@@ -43,6 +43,7 @@ pub(super) async fn create(
     struct NewTopic {
         schema: String,
         alert: Alert,
+        retention: retention::Wanted,
     }
 
     impl<'de> Fields<'de> for NewTopic {
@@ -50,6 +51,7 @@ pub(super) async fn create(
             match key {
                 "schema" => self.schema = text(map)?,
                 "alert" => self.alert = map.next_value()?,
+                key if self.retention.field(key, map)? => {}
                 _ => drop(map.next_value::<Text<'de>>()?),
             }
             Ok(true)
@@ -62,10 +64,11 @@ pub(super) async fn create(
         body => object(body).map_err(|_| Refusal::UnreadableBody)?,
     };
     let alert = alert::settings(new.alert)?;
+    let retention = retention::settings(new.retention, call.broker.longest_retention())?;
     if !new.schema.is_empty() {
         return Err(missing_schema(&new.schema));
     }
-    Ok(reply(&call.broker.create_topic(caller, name, alert).await?))
+    Ok(reply(&call.broker.create_topic(caller, name, alert, retention).await?))
 }
 
 /// What a reference to a schema answers while there are none.
@@ -122,6 +125,18 @@ pub(super) async fn modify_alert(
     Ok(Reply::empty())
 }
 
+/// `POST /v1/projects/{project}/topics/{topic}:modifyRetention` (ours)
+pub(super) async fn modify_retention(
+    call: &Call<'_>,
+    caller: &Caller,
+    _: &ProjectName,
+    name: &TopicName,
+) -> Result<Reply, Refusal> {
+    let retention = retention::replacement(call).await?;
+    call.broker.set_topic_retention(caller, name, retention).await?;
+    Ok(Reply::empty())
+}
+
 fn reply(topic: &TopicView) -> Reply {
     let mut json = Writer::indented();
     write(&mut json, topic);
@@ -133,5 +148,6 @@ fn write(json: &mut Writer, topic: &TopicView) {
         json.key("name").text(&format!("/projects/{}/topics/{}", topic.project, topic.name));
         json.key("created_on").text(&topic.created.to_seconds_text());
         alert::write(json, &topic.alert);
+        retention::write(json, &topic.retention);
     });
 }

@@ -1,5 +1,7 @@
 //! The directory: who and what there is, in the JSON of `POST /v1/directory`.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::encode::REQUEST_BYTES;
@@ -14,16 +16,18 @@ const FORMAT: u64 = 1;
 /// The requests that carry `change` of `scope`, in order. A change set that needs more than one
 /// request is impossible on the wire: `None` then, and the scope is to be sent whole.
 ///
-/// `life` answers the present life of a topic's name in this scope.
+/// `life` answers the present life of a topic's name in this scope, `keeps` for how long a topic
+/// keeps its messages.
 pub(super) fn requests(
     store: u64,
     scope: Scope,
     change: &ScopeChange,
     life: &dyn Fn(&TopicName) -> Option<TopicId>,
+    keeps: &dyn Fn(&TopicRecord) -> Duration,
 ) -> Option<Vec<Vec<u8>>> {
     let mut parts: Vec<Vec<Value>> = vec![Vec::new()];
     let mut bytes = 0;
-    for value in change.records.iter().filter_map(|record| object(record, life)) {
+    for value in change.records.iter().filter_map(|record| object(record, life, keeps)) {
         let length = value.to_string().len() + 1;
         if bytes > 0 && bytes + length > REQUEST_BYTES {
             parts.push(Vec::new());
@@ -70,16 +74,20 @@ pub(super) fn requests(
 }
 
 /// An object as metrics-svc wants it; nothing for what is about to go.
-fn object(record: &Record, life: &dyn Fn(&TopicName) -> Option<TopicId>) -> Option<Value> {
+fn object(
+    record: &Record,
+    life: &dyn Fn(&TopicName) -> Option<TopicId>,
+    keeps: &dyn Fn(&TopicRecord) -> Duration,
+) -> Option<Value> {
     match record {
         Record::Project(project) => Some(of_project(project)),
         Record::User(user) => Some(of_user(user)),
         Record::Topic(topic) if topic.marked => None,
-        Record::Topic(topic) => Some(of_topic(topic)),
+        Record::Topic(topic) => Some(of_topic(topic, keeps(topic))),
         Record::Subscription(subscription) => {
             Some(of_subscription(subscription, life(&subscription.topic)))
         }
-        Record::Trash(_) => None,
+        Record::Trash(_) | Record::Usage(_) => None,
     }
 }
 
@@ -114,13 +122,15 @@ fn of_user(user: &UserRecord) -> Value {
     })
 }
 
-fn of_topic(topic: &TopicRecord) -> Value {
+fn of_topic(topic: &TopicRecord, keeps: Duration) -> Value {
     let object = json!({
         "kind": "topic",
         "id": topic.id,
         "name": topic.name,
         "created": topic.created.to_nanos_text(),
         "acl": topic.acl,
+        "retentionSeconds": keeps.as_secs_f64(),
+        "retentionBytes": topic.retention.bytes,
     });
     with_alert(object, &topic.alert)
 }

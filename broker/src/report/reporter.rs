@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::client::{Accepted, Client, ClientError};
 use super::encode::{Record, Request, Sender};
 use super::{Settings, directory};
+use crate::domain::records::TopicRecord;
 use crate::domain::{Offset, Time, TopicId, TopicName};
 use crate::service::{Broker, Error, Scope, SubscriptionFacts, Verb};
 
@@ -189,10 +190,11 @@ impl Reporter {
             let store = self.sender.store;
             let broker = &self.broker;
             let life = |name: &TopicName| broker.topic_life(scope, name);
-            let mut requests = directory::requests(store, scope, &change, &life);
+            let keeps = |topic: &TopicRecord| broker.topic_keeps(topic);
+            let mut requests = directory::requests(store, scope, &change, &life, &keeps);
             if requests.is_none() {
                 change = self.broker.scope_change(scope, None).await?;
-                requests = directory::requests(store, scope, &change, &life);
+                requests = directory::requests(store, scope, &change, &life, &keeps);
             }
             for request in requests.unwrap_or_default() {
                 if self.client.directory(request).await?.resync {

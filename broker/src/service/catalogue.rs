@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use crate::domain::records::{
-    ProjectRecord, Record, SubscriptionRecord, TopicRecord, TrashRecord, UserRecord,
+    ProjectRecord, Record, SubscriptionRecord, TopicRecord, TrashRecord, UsageRecord, UserRecord,
 };
 use crate::domain::{
-    Malformed, ProjectId, ProjectName, SubscriptionName, TopicName, UserId, UserName,
+    Malformed, ProjectId, ProjectName, SubscriptionName, TopicId, TopicName, UserId, UserName,
 };
 use crate::store::{Change, ChangeSet, Scope, ScopeState};
 
@@ -139,6 +139,11 @@ pub(super) fn trash_key(id: uuid::Uuid) -> String {
     format!("trash/{id}")
 }
 
+/// The key of a topic life's daily figures of a month, `YYYY-MM`.
+pub(super) fn usage_key(topic: TopicId, month: &str) -> String {
+    format!("usage/{topic}/{month}")
+}
+
 /// Projects and users.
 #[derive(Debug, Default)]
 pub(super) struct ServiceIndex {
@@ -225,9 +230,18 @@ pub(super) struct ProjectIndex {
     pub(super) subscriptions: HashMap<SubscriptionName, Arc<SubscriptionRecord>>,
     pub(super) subscriptions_in_order: BTreeMap<u64, Arc<SubscriptionRecord>>,
     pub(super) trash: BTreeMap<String, Arc<TrashRecord>>,
+    /// Daily figures, also of topics that are gone.
+    pub(super) usage: BTreeMap<String, Arc<UsageRecord>>,
 }
 
 impl ProjectIndex {
+    /// The last day of a topic life whose figures are recorded; 0 if there is none.
+    pub(super) fn last_usage(&self, topic: TopicId) -> u32 {
+        let (from, to) = (usage_key(topic, ""), usage_key(topic, "\u{7f}"));
+        let last = self.usage.range(from..to).next_back();
+        last.and_then(|(_, usage)| usage.days.last()).map_or(0, |day| day.day)
+    }
+
     /// The topic of this name, unless its deletion has begun.
     pub(super) fn topic(&self, name: &TopicName) -> Option<&Arc<TopicRecord>> {
         self.topics.get(name).filter(|topic| !topic.marked)
@@ -270,6 +284,9 @@ impl Index for ProjectIndex {
             Record::Trash(trash) => {
                 self.trash.insert(key, Arc::new(trash));
             }
+            Record::Usage(usage) if key == usage_key(usage.topic, &usage.month) => {
+                self.usage.insert(key, Arc::new(usage));
+            }
             _ => return Err(Malformed("record of a project's scope")),
         }
         Ok(())
@@ -287,6 +304,8 @@ impl Index for ProjectIndex {
             self.subscriptions_in_order.remove(&old.order);
         } else if kind == "trash" {
             self.trash.remove(key);
+        } else if kind == "usage" {
+            self.usage.remove(key);
         }
     }
 }

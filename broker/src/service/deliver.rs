@@ -12,7 +12,8 @@ use super::publish::TopicState;
 use super::{Broker, Error, PullCounts, Pulled};
 use crate::domain::records::SubscriptionRecord;
 use crate::domain::{
-    Facts, Head, Offset, Progress, ProjectId, SubscriptionId, SubscriptionName, Time, TopicId,
+    Counters, Facts, Head, Offset, Progress, ProjectId, SubscriptionId, SubscriptionName, Time,
+    TopicId,
 };
 use crate::store::{Outcome, StoreError};
 
@@ -291,13 +292,27 @@ impl Broker {
 impl Target {
     /// Saves that the window's deadline passed, if it did and that is not saved yet.
     pub(super) async fn save_expired(&self) -> Result<(), Error> {
+        self.save_change(|counters| counters.expired).await
+    }
+
+    /// Saves what was lost, if that is not saved yet: once the topic is gone, what retention took
+    /// can no longer be told from the rest.
+    pub(super) async fn save_lost(&self) -> Result<(), Error> {
+        self.save_change(|counters| counters.lost).await
+    }
+
+    /// Saves what time did, if it changed what `look` sees.
+    async fn save_change<T: PartialEq>(
+        &self,
+        look: impl Fn(&Counters) -> T + Send + Sync,
+    ) -> Result<(), Error> {
         let mut gate = self.state.gate().await;
         let mut retry = self.broker.retry();
         loop {
             self.settle(&mut gate).await?;
             let progress = self.place_now().await?.facts.progress;
-            let saved = self.state.durable().map_or(0, |durable| durable.counters.expired);
-            if progress.counters.expired == saved
+            let saved = self.state.durable().map_or_else(Counters::default, |d| d.counters);
+            if look(&progress.counters) == look(&saved)
                 || self.save(&mut gate, progress, &mut retry).await?
             {
                 return Ok(());

@@ -17,6 +17,7 @@ mod open;
 mod projects;
 mod publish;
 mod pull;
+mod retention;
 mod rights;
 mod subscriptions;
 mod sweep;
@@ -24,6 +25,7 @@ mod sweep;
 mod tests;
 mod tokens;
 mod topics;
+mod usage;
 mod users;
 mod views;
 
@@ -51,6 +53,7 @@ pub use views::{
 };
 
 use crate::clock::Clock;
+use crate::domain::records::TopicRecord;
 use crate::domain::{ProjectId, SubscriptionId, TopicId};
 use crate::store::Store;
 use catalogue::{Cell, ProjectIndex, ServiceIndex};
@@ -75,6 +78,20 @@ pub struct Settings {
     pub pull_messages: u64,
     /// Most bytes (packed) that one pull hands out, at least one message.
     pub pull_bytes: u64,
+    /// What topics keep.
+    pub retention: Retention,
+}
+
+/// How long topics keep their messages.
+#[derive(Debug, Clone, Copy)]
+pub struct Retention {
+    /// Where a topic says nothing.
+    pub default: Duration,
+    /// However much a topic asks for.
+    pub max: Duration,
+    /// How often the topics are swept; at most, sooner where a topic keeps less than eight times
+    /// this.
+    pub every: Duration,
 }
 
 /// The broker's verbs. Cheap to clone.
@@ -100,6 +117,8 @@ struct Inner {
     topics: RwLock<HashMap<TopicId, Arc<TopicState>>>,
     subscriptions: RwLock<HashMap<SubscriptionId, Arc<SubscriptionState>>>,
     calls: Calls,
+    /// Why nothing is trimmed, while nothing is.
+    clock_fault: AtomicBool,
 }
 
 /// The broker could not be started on this store.
@@ -117,6 +136,17 @@ impl Broker {
     /// The store's id, for reports.
     pub fn store_id(&self) -> u64 {
         self.0.store.id()
+    }
+
+    /// The longest that a topic may keep its messages.
+    pub fn longest_retention(&self) -> Duration {
+        self.0.settings.retention.max
+    }
+
+    /// For how long a topic keeps its messages.
+    pub fn topic_keeps(&self, topic: &TopicRecord) -> Duration {
+        let Retention { default, max, .. } = self.0.settings.retention;
+        topic.retention.age_in_force(default, max)
     }
 
     /// The clock this broker lives by.

@@ -57,6 +57,7 @@ impl Broker {
             topics: RwLock::default(),
             subscriptions: RwLock::new(subscriptions),
             calls: Calls::default(),
+            clock_fault: AtomicBool::new(false),
         }));
         broker.finish_projects().await.map_err(refusal)?;
         broker.check_topics().await?;
@@ -65,6 +66,7 @@ impl Broker {
         broker.close_orphans().await.map_err(refusal)?;
         broker.0.serving.store(true, Ordering::Release);
         broker.0.tasks.spawn(broker.clone().housekeep());
+        broker.0.tasks.spawn(broker.clone().keep_retention());
         Ok(broker)
     }
 

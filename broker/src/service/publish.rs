@@ -5,6 +5,7 @@
 //! then on: a client that hangs up takes nothing back and holds nobody up.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, oneshot};
@@ -29,6 +30,8 @@ pub(super) struct TopicState {
     moved: Notify,
     /// The committer ended.
     idle: Notify,
+    /// The figures of all days before this one are recorded; 0 = it is not known.
+    recorded_through: AtomicU32,
 }
 
 struct Queue {
@@ -56,7 +59,13 @@ impl TopicState {
             quiescing: 0,
             ended: false,
         };
-        Self { id, queue: Mutex::new(queue), moved: Notify::new(), idle: Notify::new() }
+        Self {
+            id,
+            queue: Mutex::new(queue),
+            moved: Notify::new(),
+            idle: Notify::new(),
+            recorded_through: AtomicU32::new(0),
+        }
     }
 
     pub(super) const fn id(&self) -> TopicId {
@@ -65,6 +74,15 @@ impl TopicState {
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The day before which all figures are recorded; 0 = it is not known.
+    pub(super) fn recorded_through(&self) -> u32 {
+        self.recorded_through.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_recorded_through(&self, day: u32) {
+        self.recorded_through.store(day, Ordering::Relaxed);
     }
 
     /// The durable head, as far as this broker saw it.

@@ -69,6 +69,8 @@ pub enum Route {
     TopicsModifyAcl,
     /// `topics:modifyAlert` (ours)
     TopicsModifyAlert,
+    /// `topics:modifyRetention` (ours)
+    TopicsModifyRetention,
 }
 
 impl Route {
@@ -106,6 +108,7 @@ impl Route {
             Self::TopicsPublish => "topics:publish",
             Self::TopicsModifyAcl => "topics:modifyAcl",
             Self::TopicsModifyAlert => "topics:modifyAlert",
+            Self::TopicsModifyRetention => "topics:modifyRetention",
         }
     }
 
@@ -139,7 +142,8 @@ impl Route {
             | Self::TopicsCreate
             | Self::TopicsDelete
             | Self::TopicsModifyAcl
-            | Self::TopicsModifyAlert => &[ProjectAdmin],
+            | Self::TopicsModifyAlert
+            | Self::TopicsModifyRetention => &[ProjectAdmin],
         }
     }
 

@@ -129,6 +129,9 @@ impl Broker {
         by: &By,
     ) -> Result<(), Error> {
         let life = record.id;
+        if let Some(head) = self.0.store.head(life).await? {
+            self.record_last_usage(cell, record, &head).await?;
+        }
         let end = self.close_log(life).await?.map(|head| head.next);
         // From the mark on nobody follows the name: these places move no more.
         let attached: Vec<_> = {
@@ -189,13 +192,13 @@ impl Broker {
         cell.set_gone();
         // Whoever planned before that is done once the queue is free.
         drop(cell.queue.lock().await);
-        let (topics, subscriptions, trash) = {
+        let (topics, subscriptions, trash, mut keys) = {
             let state = cell.read();
             let topics: Vec<_> = state.index.topics.values().cloned().collect();
             let subscriptions: Vec<_> = state.index.subscriptions.values().cloned().collect();
-            (topics, subscriptions, state.index.trash.clone())
+            let usage: Vec<_> = state.index.usage.keys().cloned().collect();
+            (topics, subscriptions, state.index.trash.clone(), usage)
         };
-        let mut keys = Vec::new();
         for topic in topics {
             self.forget(Some(topic.id), None).await?;
             keys.push(topic_key(&topic.name));

@@ -7,7 +7,9 @@ use super::commit::Plan;
 use super::{Broker, Caller, Error, Page, PageRequest, TopicView};
 use crate::domain::records::{Record, TopicRecord};
 use crate::domain::roles::ProjectRole;
-use crate::domain::{AlertSettings, Head, ProjectId, ProjectName, TopicId, TopicName, UserName};
+use crate::domain::{
+    AlertSettings, Head, ProjectId, ProjectName, RetentionSettings, TopicId, TopicName, UserName,
+};
 use crate::store::{By, Outcome};
 
 impl Broker {
@@ -45,10 +47,12 @@ impl Broker {
         caller: &Caller,
         name: &TopicName,
         alert: AlertSettings,
+        retention: RetentionSettings,
     ) -> Result<TopicView, Error> {
         let project = caller.project()?;
         let (broker, by, wanted) = (self.clone(), self.by(caller), name.clone());
-        let work = async move { broker.insert_topic(project, wanted, alert, by).await };
+        let work =
+            async move { broker.insert_topic(project, wanted, (alert, retention), by).await };
         let record = self.run(work).await?;
         Ok(view(&self.project_name(project)?, &record))
     }
@@ -57,7 +61,7 @@ impl Broker {
         &self,
         project: ProjectId,
         name: TopicName,
-        alert: AlertSettings,
+        (alert, retention): (AlertSettings, RetentionSettings),
         by: By,
     ) -> Result<TopicRecord, Error> {
         let cell = self.project_cell(project)?;
@@ -85,6 +89,7 @@ impl Broker {
                 created_by: by.user,
                 acl: Vec::new(),
                 alert: alert.clone(),
+                retention: retention.clone(),
                 marked: false,
             };
             let mut writes = vec![put(record.clone())];
@@ -122,6 +127,13 @@ impl Broker {
             let cell = broker.project_cell(project)?;
             let record = broker.topic_record(project, &name)?;
             let topic = broker.topic_state(record.id).await?.ok_or(Error::TopicNotFound)?;
+            let attached: Vec<_> =
+                cell.read().index.attached(&name).map(|record| record.name.clone()).collect();
+            for subscription in attached {
+                if let Ok((target, _)) = broker.target(project, &subscription) {
+                    target.save_lost().await?;
+                }
+            }
             // Publishes stop first: the head that the mark records is the last one.
             let head = topic.quiesce().await;
             let marked = broker.mark(&cell, &record, &head, &by).await;
@@ -190,6 +202,16 @@ impl Broker {
         self.edit_topic(caller, name, move |topic| topic.alert = alert.clone()).await
     }
 
+    /// Replaces what it keeps.
+    pub async fn set_topic_retention(
+        &self,
+        caller: &Caller,
+        name: &TopicName,
+        retention: RetentionSettings,
+    ) -> Result<(), Error> {
+        self.edit_topic(caller, name, move |topic| topic.retention = retention.clone()).await
+    }
+
     async fn edit_topic(
         &self,
         caller: &Caller,
@@ -223,6 +245,7 @@ fn view(project: &ProjectName, record: &TopicRecord) -> TopicView {
         name: record.name.clone(),
         created: record.created,
         alert: record.alert.clone(),
+        retention: record.retention.clone(),
     }
 }
 

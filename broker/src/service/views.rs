@@ -5,7 +5,8 @@ use std::sync::Arc;
 use crate::domain::records::AckMode;
 use crate::domain::roles::{ProjectRole, ServiceRole};
 use crate::domain::{
-    AlertSettings, Entry, Offset, ProjectName, SubscriptionName, Time, TopicName, UserId, UserName,
+    AlertSettings, Entry, Offset, ProjectName, RetentionSettings, SubscriptionName, Time,
+    TopicName, UserId, UserName,
 };
 
 /// A project.
@@ -36,6 +37,8 @@ pub struct TopicView {
     pub created: Time,
     /// May be empty.
     pub alert: AlertSettings,
+    /// May be empty.
+    pub retention: RetentionSettings,
 }
 
 /// A subscription.

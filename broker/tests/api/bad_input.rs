@@ -7,7 +7,7 @@ use proptest::test_runner::TestRunner;
 use crate::api::{Seen, World};
 
 /// Every route that reads a body.
-const BODIES: [(&str, &str); 16] = [
+const BODIES: [(&str, &str); 17] = [
     ("POST", "/v1/users/u"),
     ("POST", "/v1/projects/N"),
     ("PUT", "/v1/projects/P"),
@@ -18,6 +18,7 @@ const BODIES: [(&str, &str); 16] = [
     ("POST", "/v1/projects/P/topics/t:publish"),
     ("POST", "/v1/projects/P/topics/t:modifyAcl"),
     ("POST", "/v1/projects/P/topics/t:modifyAlert"),
+    ("POST", "/v1/projects/P/topics/t:modifyRetention"),
     ("PUT", "/v1/projects/P/subscriptions/n"),
     ("POST", "/v1/projects/P/subscriptions/s:pull"),
     ("POST", "/v1/projects/P/subscriptions/s:acknowledge"),

@@ -120,3 +120,66 @@ async fn an_acl_is_replaced_and_shown() {
         api.get(&acl).await.is("{\n   \"authorized_users\": []\n}");
     }
 }
+
+const KEPT: &str = "{\n   \"name\": \"/projects/P/topics/t\",\n   \"created_on\": \
+     \"2020-11-19T00:00:00Z\",\n   \"retention\": \"3d\",\n   \"retentionBytes\": 1000000\n}";
+
+#[actix_web::test]
+async fn what_a_topic_keeps_is_shown_last_where_set_and_nowhere_else() {
+    let World { api, maker, owner, .. } = World::new().await;
+    let path = "/v1/projects/P/topics/t";
+    let (verb, both) =
+        (format!("{path}:modifyRetention"), r#"{"retention": "3d", "retentionBytes": 1000000}"#);
+    api.get(path).await.is(TOPIC);
+    api.call("POST", &verb, &owner, both.as_bytes()).await.is("");
+    api.get(path).await.is(KEPT);
+    let before = api.contents().await;
+    let long =
+        "Invalid retention(needs a duration such as 90s, 15m or 7d, at most 30days) Arguments";
+    for bad in [
+        "",
+        "[]",
+        "{} x",
+        r#"{"retention": ""}"#,
+        r#"{"retention": "3"}"#,
+        r#"{"retention": "0s"}"#,
+        r#"{"retention": "-1d"}"#,
+        r#"{"retention": "31d"}"#,
+        r#"{"retention": 3}"#,
+        r#"{"retention": ["3d"]}"#,
+        r#"{"retention": {"age": "3d"}}"#,
+    ] {
+        api.post(&verb, bad).await.invalid(long);
+    }
+    let bytes = "Invalid retentionBytes(needs a whole number of bytes, at least 1) Arguments";
+    for bad in ["0", "-1", "1.5", "1e3", r#""1000""#, "true", "[1]", "{}", "18446744073709551616"] {
+        api.post(&verb, &format!(r#"{{"retentionBytes": {bad}}}"#)).await.invalid(bytes);
+    }
+    let denied = api.call("POST", &verb, &maker, both.as_bytes()).await;
+    denied.fails(403, "FORBIDDEN", "Access to this resource is forbidden");
+    let missing = api.post("/v1/projects/P/topics/no:modifyRetention", both).await;
+    missing.fails(404, "NOT_FOUND", "Topic doesn't exist");
+    assert_eq!(api.contents().await, before);
+    // It replaces both; an empty one removes, and the answer is that of AMS again.
+    api.post(&verb, r#"{"retention": "30d"}"#).await.is("");
+    api.get(path).await.is(&TOPIC.replace("Z\"\n}", "Z\",\n   \"retention\": \"30d\"\n}"));
+    for empty in ["{}", r#"{"retention": null, "retentionBytes": null}"#, "null"] {
+        api.post(&verb, both).await.is("");
+        api.post(&verb, empty).await.is("");
+        api.get(path).await.is(TOPIC);
+    }
+}
+
+#[actix_web::test]
+async fn what_a_topic_keeps_may_be_given_at_creation() {
+    let api = Api::new().await;
+    api.post("/v1/projects/P", "{}").await.ok();
+    let path = "/v1/projects/P/topics/t";
+    let long =
+        "Invalid retention(needs a duration such as 90s, 15m or 7d, at most 30days) Arguments";
+    api.put(path, r#"{"retention": "1y"}"#).await.invalid(long);
+    api.put(path, r#"{"retention": 7}"#).await.invalid(long);
+    let both = r#"{"other": "text", "retention": "3d", "retentionBytes": 1000000}"#;
+    api.put(path, both).await.is(KEPT);
+    api.get(path).await.is(KEPT);
+}

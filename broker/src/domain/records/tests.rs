@@ -128,10 +128,24 @@ prop_compose! {
         created_by in maybe_user(),
         acl in acl(),
         alert in alert(),
+        age in prop::option::of((1..100u32).prop_map(|days| format!("{days}d"))),
+        bytes in prop::option::of(1..u64::MAX),
         marked: bool,
     ) -> Record {
         let id = TopicId(id);
-        Record::Topic(TopicRecord { id, name, order, created, created_by, acl, alert, marked })
+        let age = age.map(|text| text.try_into().unwrap());
+        let retention = RetentionSettings { age, bytes };
+        Record::Topic(TopicRecord {
+            id,
+            name,
+            order,
+            created,
+            created_by,
+            acl,
+            alert,
+            retention,
+            marked,
+        })
     }
 }
 
@@ -173,8 +187,22 @@ prop_compose! {
     }
 }
 
+prop_compose! {
+    fn usage()(
+        topic in uuid().prop_map(TopicId),
+        name in name(),
+        days in prop::collection::vec(any::<(u32, u64, u64)>(), 0..3),
+    ) -> Record {
+        let mut record = UsageRecord { topic, name, month: "2026-11".to_owned(), days: Vec::new() };
+        for (day, messages, ams_bytes) in days {
+            record.put(DayFigures { day, messages, ams_bytes });
+        }
+        Record::Usage(record)
+    }
+}
+
 fn record() -> impl Strategy<Value = Record> {
-    prop_oneof![project(), user(), topic(), subscription(), trash()]
+    prop_oneof![project(), user(), topic(), subscription(), trash(), usage()]
 }
 
 proptest! {
@@ -239,10 +267,13 @@ fn a_stored_name_is_parsed_again() {
         created_by: None,
         acl: Vec::new(),
         alert: AlertSettings::default(),
+        retention: RetentionSettings::default(),
         marked: false,
     });
     let text = String::from_utf8(record.encode()).unwrap();
-    assert!(!text.contains("alert") && !text.contains("marked"), "what is usual is left out");
+    for usual in ["alert", "retention", "marked"] {
+        assert!(!text.contains(usual), "what is usual is left out: {text}");
+    }
     assert!(Record::decode(text.replace("good", "not/good").as_bytes()).is_err());
     assert!(Record::decode(text.replace("\"good\"", "\"\"").as_bytes()).is_err());
 }

@@ -3,5 +3,7 @@
 mod read;
 mod write;
 
-pub(super) use read::{Alert, Fields, List, Object, Scalar, Text, boolean, integer, object, text};
+pub(super) use read::{
+    Alert, Fields, List, Loose, Object, Scalar, Text, boolean, integer, object, text,
+};
 pub(super) use write::Writer;

@@ -273,11 +273,18 @@ fn with(mut alert: AlertSettings, key: &str, value: Loose) -> Option<AlertSettin
 }
 
 /// What a setting may look like; everything else is skipped.
-enum Loose {
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(in super::super) enum Loose {
+    /// Not given, or `null`.
+    #[default]
     Null,
+    /// A text.
     Text(String),
+    /// A whole number from 0.
+    Number(u64),
     /// At most one more than is lawful.
     Texts(Vec<String>),
+    /// Anything else.
     Other,
 }
 
@@ -329,8 +336,8 @@ impl<'de> Deserialize<'de> for Loose {
                 Ok(Loose::Other)
             }
 
-            fn visit_u64<E: Error>(self, _: u64) -> Result<Loose, E> {
-                Ok(Loose::Other)
+            fn visit_u64<E: Error>(self, number: u64) -> Result<Loose, E> {
+                Ok(Loose::Number(number))
             }
 
             fn visit_f64<E: Error>(self, _: f64) -> Result<Loose, E> {

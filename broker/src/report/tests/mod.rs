@@ -20,10 +20,12 @@ use tokio_util::task::TaskTracker;
 
 use super::{Reporter, Settings};
 use crate::clock::{Clock as _, ManualClock};
-use crate::domain::{AlertSettings, BatchBuilder, Offset, ProjectName, Time};
+use crate::domain::{AlertSettings, BatchBuilder, Offset, ProjectName, RetentionSettings, Time};
 use crate::service::{self, Broker, Caller, NewSubscription, Peer, Route};
 use crate::store::memory;
 use receiver::Receiver;
+
+const WEEK: Duration = Duration::from_secs(7 * 86_400);
 
 /// A broker with project `p`, topic `t` and subscription `s`, and its reporter.
 struct World {
@@ -48,6 +50,7 @@ impl World {
             reveal_tokens: true,
             pull_messages: 100,
             pull_bytes: 1 << 20,
+            retention: service::Retention { default: WEEK, max: WEEK, every: WEEK },
         };
         let time = Arc::clone(&clock);
         let broker =
@@ -76,7 +79,10 @@ impl World {
     async fn topic(&self, topic: &str) {
         let caller = self.caller(Route::TopicsCreate);
         let alert = AlertSettings::default();
-        self.broker.create_topic(&caller, &name(topic), alert).await.unwrap();
+        self.broker
+            .create_topic(&caller, &name(topic), alert, RetentionSettings::default())
+            .await
+            .unwrap();
     }
 
     async fn delete_topic(&self, topic: &str) {

@@ -103,7 +103,7 @@ async fn the_first_report_is_the_whole_directory_then_every_record() {
         "format": 1, "store": store, "scope": project["id"], "from": null, "to": inside["to"],
         "objects": [
             {"kind": "topic", "id": topic["id"], "name": "t", "created": "2026-11-22T10:00:00Z",
-             "acl": []},
+             "acl": [], "retentionSeconds": 604_800.0, "retentionBytes": null},
             {"kind": "subscription", "id": subscription["id"], "name": "s", "topic": "t",
              "topicId": topic["id"], "ackDeadlineSeconds": 10, "ackMode": "cumulative", "acl": [],
              "created": "2026-11-22T10:00:00Z"},
@@ -213,12 +213,13 @@ fn a_large_scope_is_sent_in_parts_and_a_large_change_as_the_whole() {
             created_by: None,
             acl: vec![],
             alert: AlertSettings::default(),
+            retention: RetentionSettings::default(),
             marked: false,
         })
     };
     let records = (0..60_000).map(topic).collect();
     let mut change = ScopeChange { from: None, to: 9, records, deleted: vec![] };
-    let parts = directory::requests(1, Scope::Service, &change, &|_| None).unwrap();
+    let parts = directory::requests(1, Scope::Service, &change, &|_| None, &|_| WEEK).unwrap();
     assert!(parts.len() > 1 && parts.iter().all(|part| part.len() < REQUEST_BYTES + 1_000));
     let parts: Vec<serde_json::Value> =
         parts.iter().map(|part| serde_json::from_slice(part).unwrap()).collect();
@@ -227,7 +228,10 @@ fn a_large_scope_is_sent_in_parts_and_a_large_change_as_the_whole() {
     let more: Vec<bool> = parts.iter().map(|part| part["more"].as_bool().unwrap()).collect();
     assert_eq!(more.iter().position(|more| !more), Some(parts.len() - 1), "{more:?}");
     change.from = Some(8);
-    assert_eq!(directory::requests(1, Scope::Service, &change, &|_| None), None);
+    assert_eq!(directory::requests(1, Scope::Service, &change, &|_| None, &|_| WEEK), None);
     change.records.truncate(10);
-    assert_eq!(directory::requests(1, Scope::Service, &change, &|_| None).unwrap().len(), 1);
+    assert_eq!(
+        directory::requests(1, Scope::Service, &change, &|_| None, &|_| WEEK).unwrap().len(),
+        1
+    );
 }

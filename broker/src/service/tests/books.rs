@@ -14,6 +14,7 @@ enum Step {
     Seek(u8),
     Offsets,
     Trim(u8),
+    Retain(u8),
     Recreate,
     Wait(u8),
     Restart,
@@ -28,6 +29,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => any::<u8>().prop_map(Step::Seek),
         1 => Just(Step::Offsets),
         1 => (0..4u8).prop_map(Step::Trim),
+        2 => (0..9u8).prop_map(Step::Retain),
         1 => Just(Step::Recreate),
         1 => (1..15u8).prop_map(Step::Wait),
         1 => Just(Step::Restart),
@@ -78,6 +80,10 @@ async fn run(steps: Vec<Step>) {
                 world.store.heal();
                 drop(world.store.trim(facts.topic, to.min(facts.head)).await.unwrap());
                 world.broker.refresh_heads().await;
+            }
+            Step::Retain(days) => {
+                world.clock.advance(DAY * u32::from(*days));
+                world.broker.retain().await;
             }
             Step::Recreate => {
                 drop(world.delete_topic("t").await);

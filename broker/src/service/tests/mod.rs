@@ -14,6 +14,7 @@ mod cut;
 mod deliver;
 mod feed;
 mod publish;
+mod retention;
 mod rights;
 mod users;
 
@@ -26,12 +27,16 @@ use tokio_util::task::TaskTracker;
 use super::*;
 use crate::clock::ManualClock;
 use crate::domain::{
-    AlertSettings, Batch, BatchBuilder, Offset, ProjectName, SubscriptionName, Time, TopicName,
-    UserName,
+    AlertSettings, Batch, BatchBuilder, Offset, ProjectName, RetentionSettings, SubscriptionName,
+    Time, TopicName, UserName,
 };
 use crate::store::{FaultyStore, memory};
 
 const KEY: [u8; 32] = [7; 32];
+const DAY: Duration = Duration::from_secs(86_400);
+/// Longer than any test that does not ask for a sweep.
+const RETENTION: Retention =
+    Retention { default: DAY.saturating_mul(7), max: DAY.saturating_mul(30), every: DAY };
 
 fn settings() -> Settings {
     Settings {
@@ -40,6 +45,7 @@ fn settings() -> Settings {
         reveal_tokens: true,
         pull_messages: 1_000,
         pull_bytes: 1 << 20,
+        retention: RETENTION,
     }
 }
 
@@ -120,7 +126,14 @@ impl World {
 
     async fn topic(&self, topic: &str) -> Result<TopicView, Error> {
         let caller = self.root(Route::TopicsCreate);
-        self.broker.create_topic(&caller, &name(topic), AlertSettings::default()).await
+        self.broker
+            .create_topic(
+                &caller,
+                &name(topic),
+                AlertSettings::default(),
+                RetentionSettings::default(),
+            )
+            .await
     }
 
     async fn delete_topic(&self, topic: &str) -> Result<(), Error> {

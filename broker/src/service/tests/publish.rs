@@ -195,7 +195,8 @@ async fn a_draining_broker_refuses_verbs_and_its_tasks_end() {
     assert!(matches!(publisher.publish(batch(&["a"])).await, Err(Error::Unavailable)));
     assert!(matches!(puller.pull(1, None).await, Err(Error::Unavailable)));
     let (alert, topic) = (AlertSettings::default(), name("u"));
-    let made = world.broker.create_topic(&create, &topic, alert).await;
+    let made =
+        world.broker.create_topic(&create, &topic, alert, RetentionSettings::default()).await;
     assert!(matches!(made, Err(Error::Unavailable)));
     assert!(matches!(world.admit(Route::ProjectsList, &world.admin), Err(Error::Unavailable)));
     world.tasks.close();

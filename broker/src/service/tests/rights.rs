@@ -3,7 +3,7 @@
 use super::*;
 use crate::domain::roles::{ProjectRole, ServiceRole};
 
-const ROUTES: [(Route, &str); 31] = [
+const ROUTES: [(Route, &str); 32] = [
     (Route::UsersCreate, "SA"),
     (Route::ProjectsList, "SA"),
     (Route::ProjectsAddUser, "SA PA"),
@@ -35,6 +35,7 @@ const ROUTES: [(Route, &str); 31] = [
     (Route::TopicsPublish, "SA PA P"),
     (Route::TopicsModifyAcl, "SA PA"),
     (Route::TopicsModifyAlert, "SA PA"),
+    (Route::TopicsModifyRetention, "SA PA"),
 ];
 
 #[tokio::test]
