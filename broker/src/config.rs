@@ -41,6 +41,8 @@ pub struct Settings {
 pub struct Service {
     /// Most topics and subscriptions of one project.
     pub objects_per_project: usize,
+    /// Most bytes that the topics of one project keep together; 0 = no bound.
+    pub bytes_per_project: u64,
     /// How long a verb tries to make an unknown outcome definite.
     #[serde(with = "duration")]
     pub deadline: Duration,
@@ -150,6 +152,7 @@ impl Default for Service {
     fn default() -> Self {
         Self {
             objects_per_project: 50_000,
+            bytes_per_project: 0,
             deadline: Duration::from_secs(10),
             pull_messages: 10_000,
             pull_bytes: 32 * 1024 * 1024,
@@ -223,6 +226,7 @@ impl Settings {
             reveal_tokens: self.auth.reveal_tokens,
             pull_messages: self.service.pull_messages,
             pull_bytes: self.service.pull_bytes,
+            bytes_per_project: self.service.bytes_per_project,
             retention: service::Retention {
                 default: self.retention.default,
                 max: self.retention.max,

@@ -197,6 +197,10 @@ fn fact(error: &Error) -> (u16, &'static str, Cow<'static, str>, Option<u32>) {
         Error::Unavailable | Error::Store(StoreError::Unavailable | StoreError::Stopped) => {
             return (503, "UNAVAILABLE", BUSY.into(), Some(1));
         }
+        Error::ByteQuota => {
+            let message = "Storage quota of the project is exhausted";
+            return (503, "RESOURCE_EXHAUSTED", message.into(), Some(10));
+        }
         Error::Store(StoreError::Full) => {
             return (503, "RESOURCE_EXHAUSTED", "Storage is full".into(), Some(10));
         }
@@ -274,6 +278,7 @@ mod tests {
             Error::DuplicateProject("p".parse().unwrap()),
             Error::PushDisabled,
             Error::AckTimeout,
+            Error::ByteQuota,
             Error::NoAckPending,
             Error::WrongAck,
             Error::OffsetOutOfBounds,
@@ -347,6 +352,7 @@ mod tests {
 400 INVALID_ARGUMENT duplicate reference of project p
 409 CONFLICT Push functionality is currently disabled
 408 TIMEOUT ack timeout
+503 RESOURCE_EXHAUSTED Storage quota of the project is exhausted [retry after 10 s]
 500 INTERNAL_SERVER_ERROR no ack pending
 500 INTERNAL_SERVER_ERROR wrong ack
 400 INVALID_ARGUMENT Offset out of bounds

@@ -4,7 +4,7 @@
 //! never hold two cells at once (a waiting writer between them would be a deadlock).
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use crate::domain::records::{
@@ -46,6 +46,8 @@ pub(super) struct Cell<I> {
     pub(super) queue: tokio::sync::Mutex<()>,
     /// Its project was deleted: nothing may be made here any more.
     gone: AtomicBool,
+    /// Packed bytes that the scope's topics keep, as last counted, and what came since.
+    stored: AtomicI64,
     state: RwLock<Versioned<I>>,
 }
 
@@ -55,6 +57,7 @@ impl<I: Index> Cell<I> {
             scope,
             queue: tokio::sync::Mutex::default(),
             gone: AtomicBool::new(false),
+            stored: AtomicI64::new(0),
             state: RwLock::default(),
         }
     }
@@ -75,6 +78,22 @@ impl<I: Index> Cell<I> {
 
     pub(super) fn set_gone(&self) {
         self.gone.store(true, Ordering::Release);
+    }
+
+    /// Packed bytes that the scope's topics keep; less than nothing for a moment, when a topic
+    /// goes before it was counted.
+    pub(super) fn stored(&self) -> i64 {
+        self.stored.load(Ordering::Relaxed)
+    }
+
+    /// So many more bytes are kept, or less.
+    pub(super) fn add_stored(&self, bytes: i64) {
+        self.stored.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Takes over what was counted since it was `before`; what came meanwhile stays added.
+    pub(super) fn correct_stored(&self, before: i64, counted: u64) {
+        self.add_stored(signed(counted).saturating_sub(before));
     }
 
     /// Takes over what a commit of ours wrote.
@@ -112,6 +131,11 @@ impl<I: Index> Cell<I> {
         *state = Versioned { version: stored.version, index };
         Ok(())
     }
+}
+
+/// Bytes as a difference; no disk holds more than fits.
+pub(super) fn signed(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
 /// The key of a project's record.

@@ -87,6 +87,9 @@ pub enum Error {
     /// The project has as many objects as it may have.
     #[error("object quota of the project is exhausted")]
     ObjectQuota,
+    /// The project's topics keep as many bytes as they may.
+    #[error("storage quota of the project is exhausted")]
+    ByteQuota,
     /// The outcome is unknown, the broker drains, or a queue is full: the client should come again.
     #[error("temporarily unavailable")]
     Unavailable,

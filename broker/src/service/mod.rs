@@ -80,6 +80,8 @@ pub struct Settings {
     pub pull_bytes: u64,
     /// What topics keep.
     pub retention: Retention,
+    /// Most packed bytes that the topics of one project keep together; 0 = no bound.
+    pub bytes_per_project: u64,
 }
 
 /// How long topics keep their messages.

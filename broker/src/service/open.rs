@@ -62,6 +62,9 @@ impl Broker {
         broker.finish_projects().await.map_err(refusal)?;
         broker.check_topics().await?;
         broker.finish_topics().await.map_err(refusal)?;
+        for (_, cell) in broker.project_cells() {
+            broker.count_stored(&cell).await.map_err(refusal)?;
+        }
         broker.check_subscriptions()?;
         broker.close_orphans().await.map_err(refusal)?;
         broker.0.serving.store(true, Ordering::Release);

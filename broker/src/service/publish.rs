@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, oneshot};
 
+use super::catalogue::{Cell, ProjectIndex, signed};
 use super::{Broker, Caller, Error};
 use crate::domain::roles::ProjectRole;
 use crate::domain::{Batch, BatchBuilder, Head, Offset, TopicId, TopicName};
@@ -183,6 +184,7 @@ impl TopicState {
 /// Somebody who may publish to one topic.
 pub struct Publisher {
     broker: Broker,
+    project: Arc<Cell<ProjectIndex>>,
     topic: TopicId,
 }
 
@@ -190,7 +192,7 @@ impl Publisher {
     /// Appends `batch` whole or not at all and answers the offset of its first message, when it is durable. An empty batch
     /// is lawful and writes nothing. Concurrent publishes of one topic share an entry.
     pub async fn publish(self, batch: Batch) -> Result<Offset, Error> {
-        let Self { broker, topic } = self;
+        let Self { broker, project, topic } = self;
         if broker.is_draining() {
             return Err(Error::Unavailable);
         }
@@ -198,10 +200,17 @@ impl Publisher {
         if batch.is_empty() {
             return Ok(topic.head().next);
         }
+        let quota = broker.0.settings.bytes_per_project;
+        // What is on its way is not counted yet: the quota may be passed by as much.
+        let size = signed(batch.packed().len() as u64);
+        if quota > 0 && project.stored().saturating_add(size) > signed(quota) {
+            return Err(Error::ByteQuota);
+        }
         let (answer, answered) = oneshot::channel();
         if topic.enter(Waiting { batch, answer })? {
             // Not on the caller's own thread: others will wait for this committer too.
-            broker.0.tasks.spawn_on(commit_waiting(broker.clone(), topic), &broker.0.home);
+            let committing = commit_waiting(broker.clone(), project, topic);
+            broker.0.tasks.spawn_on(committing, &broker.0.home);
         }
         match tokio::time::timeout(broker.0.settings.deadline, answered).await {
             Ok(Ok(answer)) => answer,
@@ -210,9 +219,14 @@ impl Publisher {
     }
 }
 
-async fn commit_waiting(broker: Broker, topic: Arc<TopicState>) {
+async fn commit_waiting(broker: Broker, project: Arc<Cell<ProjectIndex>>, topic: Arc<TopicState>) {
     while let Some(waiting) = topic.take() {
-        let base = broker.append(&topic, pack(&waiting)).await;
+        let batch = pack(&waiting);
+        let bytes = signed(batch.packed().len() as u64);
+        let base = broker.append(&topic, batch).await;
+        if base.is_ok() {
+            project.add_stored(bytes);
+        }
         let mut place = 0;
         for Waiting { batch, answer } in waiting {
             // Nobody waits for the answer of a request that was given up.
@@ -234,9 +248,10 @@ fn pack(waiting: &[Waiting]) -> Batch {
 impl Broker {
     /// Existence and ACL, before the door reads the body.
     pub fn publisher(&self, caller: &Caller, name: &TopicName) -> Result<Publisher, Error> {
-        let record = self.topic_record(caller.project()?, name)?;
+        let project = self.project_cell(caller.project()?)?;
+        let record = project.read().index.topic(name).cloned().ok_or(Error::TopicNotFound)?;
         caller.passes(ProjectRole::Publisher, &record.acl)?;
-        Ok(Publisher { broker: self.clone(), topic: record.id })
+        Ok(Publisher { broker: self.clone(), project, topic: record.id })
     }
 
     /// Commits one entry and answers its first offset. The entry does not change while its outcome

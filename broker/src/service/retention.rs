@@ -65,6 +65,9 @@ impl Broker {
                     }
                 }
             }
+            if let Err(error) = self.count_stored(&cell).await {
+                tracing::warn!(%error, %project, "stored bytes not counted");
+            }
         }
         let stamps = || format!("the last messages of {ahead} topics were stamped in the future");
         self.clocks_are_in_doubt(ahead > 0, stamps);
@@ -136,6 +139,18 @@ impl Broker {
         let Some(oldest) = oldest.first() else { return Ok(start) };
         let limit = drop_before(now, oldest.time, age);
         Ok(store.find_time(record.id, limit).await?.unwrap_or(end))
+    }
+
+    /// Counts what the topics of a project keep.
+    pub(super) async fn count_stored(&self, cell: &Cell<ProjectIndex>) -> Result<(), Error> {
+        let before = cell.stored();
+        let topics: Vec<_> = cell.read().index.topics.values().map(|topic| topic.id).collect();
+        let mut kept = 0u64;
+        for topic in topics {
+            kept = kept.saturating_add(self.0.store.kept_bytes(topic).await?);
+        }
+        cell.correct_stored(before, kept);
+        Ok(())
     }
 
     /// Where the messages begin that the topic's size lets stay.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::catalogue::{
-    Cell, Index, ProjectIndex, Versioned, subscription_key, topic_key, trash_key,
+    Cell, Index, ProjectIndex, Versioned, signed, subscription_key, topic_key, trash_key,
 };
 use super::commit::Plan;
 use super::{Broker, Error};
@@ -132,7 +132,11 @@ impl Broker {
         if let Some(head) = self.0.store.head(life).await? {
             self.record_last_usage(cell, record, &head).await?;
         }
+        let kept = self.0.store.kept_bytes(life).await?;
         let end = self.close_log(life).await?.map(|head| head.next);
+        if end.is_some() {
+            cell.add_stored(-signed(kept));
+        }
         // From the mark on nobody follows the name: these places move no more.
         let attached: Vec<_> = {
             let state = cell.read();

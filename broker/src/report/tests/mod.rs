@@ -50,6 +50,7 @@ impl World {
             reveal_tokens: true,
             pull_messages: 100,
             pull_bytes: 1 << 20,
+            bytes_per_project: 0,
             retention: service::Retention { default: WEEK, max: WEEK, every: WEEK },
         };
         let time = Arc::clone(&clock);

@@ -14,6 +14,7 @@ mod cut;
 mod deliver;
 mod feed;
 mod publish;
+mod quota;
 mod retention;
 mod rights;
 mod users;
@@ -45,6 +46,7 @@ fn settings() -> Settings {
         reveal_tokens: true,
         pull_messages: 1_000,
         pull_bytes: 1 << 20,
+        bytes_per_project: 0,
         retention: RETENTION,
     }
 }
