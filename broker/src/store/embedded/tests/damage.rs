@@ -15,12 +15,12 @@ use super::{by, entry};
 use crate::domain::{Head, Offset, Progress, SubscriptionId, Time, TopicId};
 use crate::store::embedded::layout::{Pair, ROOT, Stream, index, u32_at};
 use crate::store::embedded::maps::{State, Topics};
-use crate::store::embedded::queue::{Op, Phase};
+use crate::store::embedded::queue::{Done, Op, Phase};
 use crate::store::embedded::record::put_entry;
 use crate::store::embedded::recovery::{self, Found};
 use crate::store::embedded::rules::{Bug, Rules};
 use crate::store::embedded::{OpenError, Recovered, Settings, recover, recover_by};
-use crate::store::{Change, ChangeSet, Scope};
+use crate::store::{Answer, Change, ChangeSet, Outcome, Scope};
 
 /// A log, and what it added up to after each frame.
 pub(super) struct Written {
@@ -67,12 +67,31 @@ impl Scribe {
 
     /// Writes a mutation, with the slot switches that it needs.
     pub(super) fn write(&mut self, op: &Op) {
+        drop(self.ask(op));
+    }
+
+    /// Writes a mutation; answers what it is told.
+    fn ask(&mut self, op: &Op) -> Answer<Done> {
         let (waiting, mut receiver) = waiting(op);
         self.store.shared.submit(waiting).unwrap();
-        while receiver.try_recv().is_err() {
+        loop {
+            if let Ok(answer) = receiver.try_recv() {
+                return answer;
+            }
             self.store.preparer.turn(Instant::now());
             self.turn(op.stream());
         }
+    }
+
+    /// Publishes unless it is refused; answers whether it was taken.
+    pub(super) fn try_publish(&mut self, size: usize) -> bool {
+        let entry = entry(&self.head, self.head.next.0, 1, size);
+        let head = self.head.after(&entry);
+        let taken = matches!(self.ask(&Op::Commit(TOPIC, entry)), Ok(Outcome::Applied(_)));
+        if taken {
+            self.head = head;
+        }
+        taken
     }
 
     pub(super) fn turn(&mut self, stream: Stream) {

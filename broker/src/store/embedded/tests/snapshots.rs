@@ -3,16 +3,16 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::damage::{Scribe, TOPIC, read};
+use super::damage::{Scribe, TOPIC, Written, read};
 use super::directed::{change, refusal, start};
 use super::power::{tiny, waiting};
-use super::sim::Sim;
-use crate::store::embedded::OpenError;
+use super::sim::{Rng, Sim};
 use crate::store::embedded::committer::Turn;
 use crate::store::embedded::layout::{ROOT, Stream, u64_at};
 use crate::store::embedded::queue::Op;
 use crate::store::embedded::rules::Rules;
 use crate::store::embedded::snapshot::{Snapshot, SnapshotError};
+use crate::store::embedded::{OpenError, Settings};
 
 /// Three slots of entries and a little state.
 fn scribe() -> Scribe {
@@ -228,4 +228,120 @@ fn ids_of_closed_topics_stay_closed() {
     store.entries.turn(Instant::now());
     assert!(matches!(answer.try_recv(), Ok(Ok(crate::store::Outcome::Closed))));
     assert_eq!(store.shared.topics.read().unwrap().open.get(&TOPIC), None);
+}
+
+#[test]
+fn a_limit_of_the_directory_refuses_publishes_alone_until_slots_are_free() {
+    let most = 400 << 10;
+    let mut scribe = Scribe::new(Settings { max_bytes: Some(most), ..tiny() });
+    let taken = (0..100).take_while(|_| scribe.try_publish(5_000)).count();
+    assert!((10..100).contains(&taken), "{taken}");
+    let used =
+        |sim: &Sim| sim.names().iter().map(|name| sim.content(name).len() as u64).sum::<u64>();
+    assert!(used(&scribe.sim) < most);
+    // Acknowledgements, trims and snapshots go on, and what they free is used again.
+    scribe.save();
+    scribe.trim();
+    for _ in 0..2_000 {
+        scribe.store.preparer.turn(Instant::now());
+        scribe.store.keeper.turn(Instant::now());
+    }
+    assert!((0..10).all(|_| scribe.try_publish(5_000)));
+    assert!(used(&scribe.sim) < most);
+}
+
+#[test]
+fn new_entry_slots_leave_room_for_the_state_log_and_two_snapshots() {
+    let mut scribe = Scribe::new(tiny());
+    scribe.sim.state().capacity = 400 << 10;
+    assert!((0..100).take_while(|_| scribe.try_publish(5_000)).count() < 100);
+    // The state log turns over many times in what is left.
+    for version in 1..100 {
+        scribe.change(version, 3_000);
+        for _ in 0..30 {
+            scribe.store.keeper.turn(Instant::now());
+        }
+    }
+    let sim = scribe.stop(false).sim;
+    let found = read(&sim, Rules::default()).unwrap().unwrap();
+    assert!(found.state_end.slot.generation > 20 && found.state_end.slot.number < 10);
+}
+
+/// A log with snapshots and slots used again, and a copy of it from before its last slots.
+fn recycled() -> (Written, Arc<Sim>) {
+    let mut scribe = Scribe::new(tiny());
+    let mut version = 0;
+    for round in 0..5 {
+        for _ in 0..4 {
+            version += 1;
+            scribe.publish(5_000);
+            scribe.change(version, 3_000);
+        }
+        scribe.save();
+        if round < 4 {
+            scribe.trim();
+            scribe.store.keeper.take_now();
+        }
+    }
+    let stale = scribe.sim.copy();
+    for _ in 0..3 {
+        version += 1;
+        scribe.publish(5_000);
+        scribe.change(version, 3_000);
+        scribe.save();
+    }
+    let written = scribe.stop(true);
+    let found = read(&written.sim, Rules::default()).unwrap().unwrap();
+    for tail in [&found.entries_end, &found.state_end] {
+        assert!(u64::from(tail.slot.number) + 1 < tail.slot.generation, "it is used again");
+    }
+    (written, stale)
+}
+
+/// One damage of a kind that disks, file systems and people do.
+fn damage(sim: &Sim, stale: &Sim, rng: &mut Rng) -> String {
+    let names = sim.names();
+    let name = names[rng.below(names.len())].clone();
+    let mut content = sim.content(&name);
+    let at = rng.below(content.len());
+    let kind = rng.below(8);
+    match kind {
+        0 | 1 => content[at] ^= 1 << rng.below(8),
+        2 => {
+            let len = if rng.percent(50) { 512 } else { 4_096 };
+            let (from, to) = (at / len * len, (at / len * len + len).min(content.len()));
+            content[from..to].fill(0);
+        }
+        3 => content.truncate(at),
+        4 => content[at..].fill(0),
+        5 | 6 => {
+            let other = if kind == 5 { sim } else { stale };
+            let names = other.names();
+            let from = if kind == 5 { &names[rng.below(names.len())] } else { &name };
+            if names.contains(from) {
+                content = other.content(from);
+            }
+        }
+        _ => {
+            sim.put(&name, None);
+            return format!("{name} removed");
+        }
+    }
+    sim.put(&name, Some(content));
+    format!("{name} kind {kind} at {at}")
+}
+
+#[test]
+fn no_damage_to_a_log_with_snapshots_is_unnoticed_after_a_clean_stop() {
+    let (written, stale) = recycled();
+    let mut rng = Rng(11);
+    let mut refused = 0;
+    for _ in 0..3_000 {
+        let sim = written.sim.copy();
+        let what = damage(&sim, &stale, &mut rng);
+        let found = read(&sim, Rules::default());
+        refused += usize::from(found.is_err());
+        assert_eq!(written.judge(found, None), Ok(()), "{what}");
+    }
+    assert!(refused > 500, "{refused}");
 }
