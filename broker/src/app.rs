@@ -158,7 +158,7 @@ pub async fn start(
     let home = dir.join("broker");
     files::make_dir(&home).map_err(|error| StartError::file(&home, &error))?;
     let config::Store::Embedded(embedded) = &settings.store;
-    let store = store::open_embedded(&home, embedded.store()).await?;
+    let store = store::open_embedded(&home, embedded.store(settings.retention.default)).await?;
     let started = start_on(settings, dir, clock, Arc::clone(&store)).await;
     if started.is_err()
         && let Err(error) = store.close_store().await

@@ -237,15 +237,16 @@ impl Settings {
 }
 
 impl Embedded {
-    /// What the store takes.
-    pub fn store(&self) -> store::EmbeddedSettings {
+    /// What the store takes, when messages are kept for `retention`: a file is never open for more
+    /// than an eighth of that.
+    pub fn store(&self, retention: Duration) -> store::EmbeddedSettings {
         store::EmbeddedSettings {
             first_slot: self.first_slot_bytes,
             max_slot: self.max_slot_bytes,
             largest_record: self.largest_record_bytes,
             cache_bytes: self.cache_bytes,
             state_log_bytes: self.state_log_bytes,
-            roll_after: self.roll_after,
+            roll_after: self.roll_after.min(retention / 8),
             max_bytes: (self.max_bytes > 0).then_some(self.max_bytes),
             fill_bytes_per_second: self.fill_bytes_per_second,
             ..store::EmbeddedSettings::default()
@@ -356,6 +357,9 @@ mod tests {
     fn no_topic_is_promised_more_than_it_may_keep() {
         let mut settings = read(r#"{"retention":{"default":"2d","max":"2d"}}"#).unwrap();
         assert_eq!(settings.check(), Ok(()));
+        let Store::Embedded(embedded) = &settings.store;
+        assert_eq!(embedded.store(settings.retention.default).roll_after.as_secs(), 3_600);
+        assert_eq!(embedded.store(Duration::from_secs(80)).roll_after.as_secs(), 10);
         settings.retention.max = Duration::from_secs(86_400);
         assert!(settings.check().unwrap_err().starts_with("retention.default: "));
     }
