@@ -26,6 +26,9 @@ use crate::store::Scope;
 const PIECE: usize = if cfg!(test) { 2 } else { 256 };
 /// A snapshot is taken at a clean stop if it is no larger, in bytes, so that the stop stays short.
 const CHEAP: u64 = 64 << 20;
+/// A snapshot is taken at a clean stop if the next start would read more than this, in bytes: a
+/// short log is read, and so checked, whole.
+const WORTH: u64 = if cfg!(test) { 4 << 10 } else { 1 << 20 };
 /// How many times longer than for a slot it is waited after a failure.
 const PATIENCE: u32 = 30;
 
@@ -163,7 +166,7 @@ impl Keeper {
         }
         let written = written(&mut board);
         let behind = written.entries - self.covered.entries + written.state - self.covered.state;
-        let cheap = board.snapshot_bytes <= CHEAP && behind > board.snapshot_bytes;
+        let cheap = board.snapshot_bytes <= CHEAP && behind > WORTH.max(board.snapshot_bytes);
         drop(board);
         if self.last_begun || !cheap {
             return Turn::Ended;
