@@ -13,12 +13,13 @@ use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
 use crate::config::{self, Settings};
+use crate::control::Control;
 use crate::files::{self, Readers};
 use crate::http;
 use crate::http::tls::{Certificates, TlsError};
 use crate::report::{ClientError, Reporter};
 use crate::service::{self, Broker};
-use crate::store::{self, Scope, Store};
+use crate::store::{self, Checked, Copied, CopyProgress, Scope, Store};
 
 /// Requests in flight may take this long once the broker drains; last report and store come after,
 /// and a process must be gone within 10 s.
@@ -42,6 +43,9 @@ pub enum StartError {
     /// Settings that cannot be used.
     #[error("broker.{0}")]
     Settings(String),
+    /// Not as it was asked.
+    #[error("{0}")]
+    Refused(String),
     /// An address cannot be listened on.
     #[error("cannot listen on {address}: {source}")]
     Listen {
@@ -121,6 +125,19 @@ impl From<ClientError> for StartError {
         match error {
             ClientError::Url(_) => Self::Settings(error.to_string()),
             other => Self::Other(other.to_string()),
+        }
+    }
+}
+
+impl From<store::CopyError> for StartError {
+    fn from(error: store::CopyError) -> Self {
+        use store::CopyError::{Damaged, Io, Newer, NotEmpty, Open, Refused};
+        let text = error.to_string();
+        match error {
+            Open(error) => error.into(),
+            Damaged(_) | Newer(_) => Self::Damaged(text),
+            NotEmpty(_) | Refused(_) => Self::Refused(text),
+            Io(..) => Self::Other(text),
         }
     }
 }
@@ -205,6 +222,11 @@ async fn start_on(
         }
     });
     let reporting = CancellationToken::new();
+    match Control::listen(dir) {
+        Ok(control) => drop(tasks.spawn(control.run(broker.clone(), reporting.clone()))),
+        // The broker is worth more than its backups: they are possible while it does not run.
+        Err(error) => tracing::warn!(%error, "no control socket: no backup while this runs"),
+    }
     match reporter {
         Some(reporter) => drop(tasks.spawn(reporter.run(reporting.clone()))),
         None => tracing::info!("broker.report.url is not set: nothing is reported"),
@@ -249,6 +271,55 @@ impl Running {
             Err(_) => tracing::error!("the store did not close in time"),
         }
     }
+}
+
+/// Copies the store in `dir`, which no process serves, to the directory `to` (absent or empty).
+/// With `dry_run` it only says how much that would be.
+///
+/// # Errors
+/// See [`StartError`].
+pub async fn backup(
+    dir: &Path,
+    to: &Path,
+    dry_run: bool,
+    progress: CopyProgress,
+) -> Result<Copied, StartError> {
+    Ok(store::backup_embedded(&dir.join("broker"), to, dry_run, progress).await?)
+}
+
+/// Makes the backup `from` the store in `dir`, which must have none; without `dir` it only
+/// verifies the backup.
+///
+/// # Errors
+/// See [`StartError`].
+pub async fn restore(
+    from: &Path,
+    dir: Option<&Path>,
+    progress: CopyProgress,
+) -> Result<Copied, StartError> {
+    let home = dir.map(|dir| dir.join("broker"));
+    if let Some(home) = &home {
+        files::make_dir(home).map_err(|error| StartError::file(home, &error))?;
+    }
+    Ok(store::restore_embedded(from, home.as_deref(), progress).await?)
+}
+
+/// Reads everything in the store of `dir`, which no process serves, or in `backup`; changes
+/// nothing.
+///
+/// # Errors
+/// See [`StartError`]: what cannot be opened at all.
+pub async fn check(
+    dir: &Path,
+    backup: Option<&Path>,
+    progress: CopyProgress,
+) -> Result<Checked, StartError> {
+    let (store, mut checked) = match backup {
+        Some(backup) => store::check_backup(backup, progress).await?,
+        None => store::check_embedded(&dir.join("broker"), progress).await?,
+    };
+    checked.damage.extend(service::check(store).await?);
+    Ok(checked)
 }
 
 fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {

@@ -3,6 +3,7 @@
 pub mod app;
 pub use clock;
 pub mod config;
+pub mod control;
 pub mod domain;
 mod files;
 pub mod http;

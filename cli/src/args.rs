@@ -42,6 +42,30 @@ pub(crate) enum Command {
     Broker,
     /// Only metrics-svc
     MetricsSvc,
+    /// Copy the store, running or not, to a directory that is absent or empty
+    Backup {
+        /// The directory
+        #[arg(value_name = "TO")]
+        to: PathBuf,
+        /// Only say how much it would be
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Make a backup the store of --data, which must have none; the copy is a store of its own
+    Restore {
+        /// The backup
+        #[arg(value_name = "FROM")]
+        from: PathBuf,
+        /// Only verify the backup
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Read everything in the store of --data, which must not run, or in a backup; writes nothing
+    Check {
+        /// The backup
+        #[arg(value_name = "BACKUP")]
+        backup: Option<PathBuf>,
+    },
     /// Alarms
     Alert {
         #[command(subcommand)]
@@ -69,7 +93,13 @@ impl Args {
             None => (true, true),
             Some(Command::Broker) => (true, false),
             Some(Command::MetricsSvc) => (false, true),
-            Some(Command::Alert { .. } | Command::Bench(_)) => (false, false),
+            Some(
+                Command::Backup { .. }
+                | Command::Restore { .. }
+                | Command::Check { .. }
+                | Command::Alert { .. }
+                | Command::Bench(_),
+            ) => (false, false),
         };
         if self.listen.is_some() && !broker {
             return Err(String::from("--listen: this subcommand serves no API"));

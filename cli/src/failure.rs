@@ -52,7 +52,7 @@ impl From<BrokerError> for Failure {
             BrokerError::InUse(path) => Self::in_use(&path),
             BrokerError::Damaged(_) => Self::Damaged(text),
             BrokerError::Stopped(_) => Self::Stopped(text),
-            BrokerError::Settings(_) => Self::Usage(text),
+            BrokerError::Settings(_) | BrokerError::Refused(_) => Self::Usage(text),
             BrokerError::Listen { .. } | BrokerError::Other(_) => Self::Other(text),
         }
     }

@@ -7,6 +7,7 @@ mod alert;
 mod args;
 mod bench;
 mod config;
+mod copies;
 mod failure;
 mod print;
 mod run;
@@ -48,6 +49,9 @@ fn run(args: Args) -> Result<(), Failure> {
             None => run::both(config, data).await,
             Some(Command::Broker) => run::broker(config, data).await,
             Some(Command::MetricsSvc) => run::metrics_svc(config, data).await,
+            Some(Command::Backup { to, dry_run }) => copies::backup(data, to, *dry_run).await,
+            Some(Command::Restore { from, dry_run }) => copies::restore(data, from, *dry_run).await,
+            Some(Command::Check { backup }) => copies::check(data, backup.as_deref()).await,
             Some(Command::Alert { what: Alert::Test { to } }) => alert::test(&config, to).await,
             Some(Command::Bench(options)) => {
                 let mut signals = run::Signals::listen()?;

@@ -8,6 +8,7 @@
 
 mod ack;
 mod catalogue;
+mod check;
 mod commit;
 mod deliver;
 mod error;
@@ -30,6 +31,7 @@ mod users;
 mod views;
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -40,6 +42,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use ack::Acker;
+pub use check::check;
 pub use error::Error;
 pub use facts::{
     CallCounts, Deleted, Peer, PullCounts, ScopeChange, SubscriptionFacts, TopicFacts, Verb,
@@ -63,7 +66,7 @@ use publish::TopicState;
 use tokens::Seal;
 
 /// What a store may answer; doors translate it.
-pub use crate::store::{Scope, StoreError};
+pub use crate::store::{Checked, Copied, CopyError, CopyProgress, CopyStage, Scope, StoreError};
 
 /// What an operator may set.
 #[derive(Debug, Clone)]
@@ -149,6 +152,20 @@ impl Broker {
     pub fn topic_keeps(&self, topic: &TopicRecord) -> Duration {
         let Retention { default, max, .. } = self.0.settings.retention;
         topic.retention.age_in_force(default, max)
+    }
+
+    /// Copies the store to the directory `to` (absent or empty) while it serves; with `dry_run`
+    /// only says how much that would be. For whoever runs this process: no rights are checked.
+    ///
+    /// # Errors
+    /// See [`CopyError`].
+    pub async fn backup(
+        &self,
+        to: &Path,
+        dry_run: bool,
+        progress: CopyProgress,
+    ) -> Result<Copied, CopyError> {
+        self.0.store.backup(to, dry_run, progress).await
     }
 
     /// The clock this broker lives by.

@@ -126,7 +126,7 @@ impl Broker {
                 let topic = topic.and_then(|topic| self.known_topic(topic.id));
                 let current = topic.map(|topic| (topic.id(), topic.head()));
                 let Some(state) = self.known_subscription(record.id) else { continue };
-                if let Err(what) = check(record, &state, current) {
+                if let Err(what) = farthest_is_known(record, &state, current) {
                     let name = &record.name;
                     let text = format!("subscription {name} of project {project}: {what}");
                     return Err(OpenError::Damaged(text));
@@ -168,7 +168,7 @@ fn refusal(error: Error) -> OpenError {
     }
 }
 
-fn check(
+pub(super) fn farthest_is_known(
     record: &SubscriptionRecord,
     state: &SubscriptionState,
     current: Option<(TopicId, Head)>,
@@ -191,7 +191,10 @@ fn check(
     }
 }
 
-async fn load<I: Index>(store: &Arc<dyn Store>, scope: Scope) -> Result<Cell<I>, OpenError> {
+pub(super) async fn load<I: Index>(
+    store: &Arc<dyn Store>,
+    scope: Scope,
+) -> Result<Cell<I>, OpenError> {
     let stored = store.load_scope(scope).await?;
     let damaged = |error: Malformed| OpenError::Damaged(format!("{scope:?}: {error}"));
     Cell::load(scope, stored).map_err(damaged)

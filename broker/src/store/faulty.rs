@@ -11,8 +11,8 @@ use async_trait::async_trait;
 use tokio::sync::watch;
 
 use super::{
-    Answer, By, Catalog, Change, ChangeSet, Limits, MessageLog, Outcome, ProgressLog, Scope,
-    ScopeState, Store, StoreError,
+    Answer, By, Catalog, Change, ChangeSet, Copied, CopyError, CopyProgress, Limits, MessageLog,
+    Outcome, ProgressLog, Scope, ScopeState, Store, StoreError,
 };
 use crate::domain::{Entry, Head, Offset, Progress, SubscriptionId, Time, TopicId};
 
@@ -289,6 +289,15 @@ impl Store for FaultyStore {
 
     async fn stopped(&self) -> Arc<str> {
         self.store.stopped().await
+    }
+
+    async fn backup(
+        &self,
+        to: &std::path::Path,
+        dry_run: bool,
+        progress: CopyProgress,
+    ) -> Result<Copied, CopyError> {
+        self.store.backup(to, dry_run, progress).await
     }
 
     async fn close_store(&self) -> Result<(), StoreError> {

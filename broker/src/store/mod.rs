@@ -221,6 +221,9 @@ pub trait Catalog: Send + Sync {
     async fn scopes(&self) -> Result<Vec<Scope>, StoreError>;
 }
 
+/// Is told what is done, bytes done, bytes to do; called often, from any thread.
+pub type CopyProgress = Arc<dyn Fn(CopyStage, u64, u64) + Send + Sync>;
+
 /// A backend: the three promises together.
 #[async_trait]
 pub trait Store: MessageLog + ProgressLog + Catalog {
@@ -231,6 +234,21 @@ pub trait Store: MessageLog + ProgressLog + Catalog {
     /// for one that cannot.
     async fn stopped(&self) -> Arc<str>;
 
+    /// Copies itself to the directory `to` (absent or empty) while it serves, and reads the copy
+    /// back: a cut of everything durable at one moment. With `dry_run` it only says how much that
+    /// would be.
+    ///
+    /// # Errors
+    /// [`CopyError::Refused`] unless the kind of store has such copies.
+    async fn backup(
+        &self,
+        _to: &std::path::Path,
+        _dry_run: bool,
+        _progress: CopyProgress,
+    ) -> Result<Copied, CopyError> {
+        Err(CopyError::Refused(String::from("this kind of store has tools of its own for copies")))
+    }
+
     /// Drains and closes; later calls answer [`StoreError::Stopped`]. Closing twice is lawful.
     async fn close_store(&self) -> Result<(), StoreError>;
 }
@@ -239,7 +257,10 @@ mod embedded;
 mod faulty;
 mod memory;
 
-pub use embedded::{OpenError, Settings as EmbeddedSettings};
+pub use embedded::{
+    Checked, Copied, CopyError, CopyStage, OpenError, Settings as EmbeddedSettings,
+    backup as backup_embedded, check as check_embedded, check_backup, restore as restore_embedded,
+};
 pub use faulty::{Call, Fault, FaultyStore, Gate};
 
 /// A store in memory, for tests: forgets everything when dropped.

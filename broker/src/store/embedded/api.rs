@@ -1,6 +1,7 @@
 //! The store's promises, kept by the queues, the durable maps and the disk.
 
 use std::fs::File;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -12,8 +13,8 @@ use super::queue::{Done, Op, Phase, Shared, Waiting, answer};
 use super::{read, record};
 use crate::domain::{Entry, Head, Offset, Progress, SubscriptionId, Time, TopicId};
 use crate::store::{
-    Answer, By, Catalog, Change, ChangeSet, Limits, MessageLog, Outcome, ProgressLog, Scope,
-    ScopeState, Store, StoreError,
+    Answer, By, Catalog, Change, ChangeSet, Copied, CopyError, CopyProgress, Limits, MessageLog,
+    Outcome, ProgressLog, Scope, ScopeState, Store, StoreError,
 };
 
 /// How many reads may wait for the disk at once.
@@ -254,6 +255,15 @@ impl Store for EmbeddedStore {
         std::future::pending().await
     }
 
+    async fn backup(
+        &self,
+        to: &Path,
+        dry_run: bool,
+        progress: CopyProgress,
+    ) -> Result<Copied, CopyError> {
+        super::copy::backup_open(&self.shared, to, dry_run, progress).await
+    }
+
     async fn close_store(&self) -> Result<(), StoreError> {
         self.shared.enter(Phase::Closing);
         {
@@ -267,7 +277,7 @@ impl Store for EmbeddedStore {
         self.shared.tell_closed();
         match self.shared.board().phase {
             Phase::Stopped(_) => Err(StoreError::Stopped),
-            Phase::Open | Phase::Closing | Phase::Abandoned => Ok(()),
+            Phase::Open | Phase::Closing | Phase::Abandoned | Phase::Reading => Ok(()),
         }
     }
 }

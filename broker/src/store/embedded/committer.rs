@@ -107,7 +107,7 @@ impl Committer {
         let closing = match board.phase {
             Phase::Open => false,
             Phase::Closing => true,
-            Phase::Stopped(_) | Phase::Abandoned => return Step::End,
+            Phase::Stopped(_) | Phase::Abandoned | Phase::Reading => return Step::End,
         };
         if board.desk(self.stream).ended {
             return Step::End;

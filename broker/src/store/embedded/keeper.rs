@@ -134,7 +134,7 @@ impl Keeper {
         let closing = match self.shared.board().phase {
             Phase::Open => false,
             Phase::Closing => true,
-            Phase::Stopped(_) | Phase::Abandoned => return Turn::Ended,
+            Phase::Stopped(_) | Phase::Abandoned | Phase::Reading => return Turn::Ended,
         };
         if let Some(taking) = self.taking.take() {
             self.go_on(taking, now);
@@ -210,9 +210,10 @@ impl Keeper {
             let open = desk.slots.live.last().map(|slot| slot.generation);
             desk.slots.is_switching() || open != Some(desk.position.generation)
         });
-        if half_way {
+        if half_way || board.pins > 0 {
             return false;
         }
+        board.snapshotting = true;
         board.desks.entries.slots.drop_dead(|slot| topics.holds(slot.generation));
         board.desks.state.slots.drop_dead(|_| false);
         let noted = |stream| {
@@ -250,6 +251,7 @@ impl Keeper {
         match stage {
             Ok(stage) => self.taking = Some(Taking { number, covers, written, stage }),
             Err(error) => {
+                self.shared.board().snapshotting = false;
                 warn!(snapshot = number, %error, "no snapshot was taken; it is tried again");
                 if let Err(error) = self.shared.disk.remove(&unfinished)
                     && error.kind() != io::ErrorKind::NotFound
@@ -415,6 +417,7 @@ impl Keeper {
         {
             let mut board = self.shared.board();
             board.snapshot_bytes = len;
+            board.snapshotting = false;
             for stream in Stream::ALL {
                 let slots = &mut board.desk(stream).slots;
                 let of = slots.cover(covers.of(stream).clone()).into_iter();

@@ -9,6 +9,7 @@
 mod api;
 mod cache;
 mod committer;
+mod copy;
 mod disk;
 mod evaluate;
 mod frame;
@@ -40,6 +41,9 @@ use std::time::{Duration, Instant};
 
 use self::api::EmbeddedStore;
 use self::committer::Committer;
+pub use self::copy::{
+    Checked, Copied, CopyError, Stage as CopyStage, backup, check, check_backup, restore,
+};
 use self::disk::{Disk, RealDisk};
 use self::keeper::Keeper;
 use self::layout::{Pair, Stream};

@@ -240,6 +240,6 @@ fn is_over(board: &Board) -> bool {
     match board.phase {
         Phase::Open => false,
         Phase::Closing => board.desks.entries.ended && board.desks.state.ended,
-        Phase::Stopped(_) | Phase::Abandoned => true,
+        Phase::Stopped(_) | Phase::Abandoned | Phase::Reading => true,
     }
 }

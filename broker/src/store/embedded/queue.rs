@@ -101,6 +101,8 @@ pub(super) enum Phase {
     Stopped(Arc<str>),
     /// Nobody uses it any more; what is queued is dropped.
     Abandoned,
+    /// It can only be read: no thread writes it.
+    Reading,
 }
 
 /// One stream's part of the board.
@@ -157,6 +159,10 @@ pub(super) struct Board {
     pub(super) snapshot_bytes: u64,
     /// The keeper should look.
     keeping: bool,
+    /// Copies that are being made: as long as there are, no snapshot is begun.
+    pub(super) pins: u32,
+    /// A snapshot is being taken.
+    pub(super) snapshotting: bool,
 }
 
 impl Board {
@@ -206,6 +212,8 @@ impl Shared {
             snapshot_wanted: false,
             snapshot_bytes: 0,
             keeping: true,
+            pins: 0,
+            snapshotting: false,
         };
         Self {
             disk,
@@ -257,7 +265,10 @@ impl Shared {
 
     /// Refuses once the store is closed or has stopped.
     pub(super) fn check_open(&self) -> Result<(), StoreError> {
-        if self.board().phase == Phase::Open { Ok(()) } else { Err(StoreError::Stopped) }
+        match self.board().phase {
+            Phase::Open | Phase::Reading => Ok(()),
+            Phase::Closing | Phase::Stopped(_) | Phase::Abandoned => Err(StoreError::Stopped),
+        }
     }
 
     /// Makes the stream's committer look at the board.

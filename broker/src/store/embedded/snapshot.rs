@@ -28,6 +28,7 @@ const READER: u32 = 1;
 /// Where what the CRC covers begins.
 const UNDER_CRC: usize = 12;
 const LENGTH_AT: usize = 24;
+const STORE_AT: usize = 32;
 const STREAMS_AT: usize = 48;
 
 const TOPIC: u8 = 1;
@@ -118,6 +119,13 @@ impl Snapshot {
         (Self::file(number) == name).then_some(number)
     }
 
+    /// Makes the content of a file one of the store with this id.
+    pub(super) fn adopt(file: &mut [u8], store: u64) {
+        overwrite(file, STORE_AT, &store.to_le_bytes());
+        let crc = crc32c::crc32c(file.get(UNDER_CRC..).unwrap_or_default());
+        overwrite(file, 8, &crc.to_le_bytes());
+    }
+
     /// Reads the content of the file of this number.
     pub(super) fn decode(file: &[u8], store: u64, number: u64) -> Result<Self, SnapshotError> {
         let damaged = SnapshotError::Damaged;
@@ -131,7 +139,7 @@ impl Snapshot {
         if u32_at(file, 16).ok_or(damaged)? > READER {
             return Err(SnapshotError::Newer);
         }
-        if u64_at(file, 32) != Some(store) || u64_at(file, 40) != Some(number) {
+        if u64_at(file, STORE_AT) != Some(store) || u64_at(file, 40) != Some(number) {
             return Err(damaged);
         }
         let mut reader = Reader::new(file.get(STREAMS_AT..).ok_or(damaged)?, "snapshot");

@@ -8,6 +8,7 @@
     reason = "a test may fail loudly"
 )]
 
+mod copy;
 mod damage;
 mod directed;
 mod fixture;
