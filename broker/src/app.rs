@@ -18,7 +18,7 @@ use crate::files::{self, Readers};
 use crate::http;
 use crate::http::tls::{Certificates, TlsError};
 use crate::report::{ClientError, Reporter};
-use crate::service::{self, Broker};
+use crate::service::{self, Broker, StoreFault};
 use crate::store::{self, Checked, Copied, CopyProgress, Scope, Store};
 
 /// Requests in flight may take this long once the broker drains; last report and store come after,
@@ -249,6 +249,12 @@ impl Running {
     /// Resolves when the store has stopped for good, with the reason.
     pub async fn stopped(&self) -> Arc<str> {
         self.store.stopped().await
+    }
+
+    /// Lets the last report say that the store has stopped, so that metrics-svc tells the
+    /// operators. For who has no other way to tell them.
+    pub fn report_stop(&self) {
+        self.broker.count_store_fault(StoreFault::Stopped);
     }
 
     /// Drains: new requests are refused, waiting pulls answered, those in flight finished; then the

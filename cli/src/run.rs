@@ -114,6 +114,7 @@ pub(crate) async fn broker(config: Config, data: &Path) -> Result<(), Failure> {
     match stopped {
         None => drained(broker.shutdown()).await,
         Some(reason) => {
+            broker.report_stop();
             abandoned(broker).await;
             Err(Failure::Stopped(reason.to_string()))
         }

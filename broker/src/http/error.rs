@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::reply::Reply;
 use crate::domain::InvalidName;
-use crate::service::{Error, StoreError};
+use crate::service::{Error, StoreError, StoreFault};
 
 /// Why a request is not answered with 200.
 #[derive(Debug, Clone)]
@@ -93,6 +93,11 @@ impl Refusal {
             | Self::SlowBody
             | Self::EncodedBody => false,
         }
+    }
+
+    /// The store's trouble, if that is why.
+    pub(super) const fn store_fault(&self) -> Option<StoreFault> {
+        if let Self::Fact(error) = self { error.store_fault() } else { None }
     }
 
     /// The answer.

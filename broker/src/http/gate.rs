@@ -80,6 +80,9 @@ async fn run(row: &Row, names: Names<'_>, call: &Call<'_>) -> Reply {
     match outcome {
         Ok(reply) => reply,
         Err(refusal) => {
+            if let Some(fault) = refusal.store_fault() {
+                call.broker.count_store_fault(fault);
+            }
             report(row, names, &refusal);
             refusal.reply()
         }

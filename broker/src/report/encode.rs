@@ -17,7 +17,7 @@ use telemetry::names::{self, Kind, Metric, attribute};
 use uuid::Uuid;
 
 use crate::domain::Time;
-use crate::service::{CallCounts, SubscriptionFacts, TopicFacts, Verb};
+use crate::service::{CallCounts, StoreFaultCounts, SubscriptionFacts, TopicFacts, Verb};
 
 /// A request is closed before it grows beyond this; the receiver takes twice as much.
 pub(super) const REQUEST_BYTES: usize = 4 * 1024 * 1024;
@@ -163,7 +163,7 @@ impl Record {
         }
     }
 
-    /// The broker's own calls of one verb: the one record without a resource.
+    /// The broker's own calls of one verb: a record without a resource.
     pub(super) fn calls(verb: Verb, counts: CallCounts) -> Self {
         let verb = match verb {
             Verb::Publish => "publish",
@@ -180,6 +180,23 @@ impl Record {
             id: Uuid::nil(),
             created: Time::default(),
             names: vec![(attribute::VERB, verb.to_owned())],
+            points: points.to_vec(),
+        }
+    }
+
+    /// Faults of the broker's store: a record without a resource, too.
+    pub(super) fn store_faults(counts: StoreFaultCounts) -> Self {
+        let reasons =
+            [("full", counts.full), ("stopped", counts.stopped), ("damaged", counts.damaged)];
+        let points = reasons.map(|(reason, count)| Point {
+            label: Some((attribute::REASON, reason)),
+            of_process: true,
+            ..Point::new(&names::BROKER_STORE_FAULTS, Figure::Count(count))
+        });
+        Self {
+            id: Uuid::nil(),
+            created: Time::default(),
+            names: Vec::new(),
             points: points.to_vec(),
         }
     }

@@ -31,11 +31,12 @@ pub struct Reporter {
     failures: u64,
 }
 
-/// A resource, or the broker's calls of one verb.
+/// A resource, or what the broker counts of itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Key {
     Resource(Uuid),
     Calls(u8),
+    StoreFaults,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -216,6 +217,8 @@ impl Reporter {
             let key = Key::Calls(u8::try_from(at).unwrap_or_default());
             pending.extend(changed(held, round, key, record, None));
         }
+        let record = Record::store_faults(self.broker.store_faults());
+        pending.extend(changed(held, round, Key::StoreFaults, record, None));
         self.broker.visit_topics(&mut |facts| {
             let record = Record::topic(&facts);
             pending.extend(changed(held, round, Key::Resource(record.id), record, None));

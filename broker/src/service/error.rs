@@ -3,6 +3,17 @@
 use crate::domain::{InvalidName, ProjectName};
 use crate::store::StoreError;
 
+/// What is wrong with the store when it refuses for longer than a moment: the operators' affair.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StoreFault {
+    /// No room.
+    Full,
+    /// It has stopped for good.
+    Stopped,
+    /// What is stored is damaged.
+    Damaged,
+}
+
 /// A fact. Which client mistake or fault of ours it is follows from it ([`Error::is_fault`]).
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
@@ -102,5 +113,15 @@ impl Error {
     /// Whether it is our fault, not the client's: such calls count towards `service_fault`.
     pub const fn is_fault(&self) -> bool {
         matches!(self, Self::Unavailable | Self::Store(_))
+    }
+
+    /// The store's trouble that operators are told of, if that is why. A stop is told once, by
+    /// who ends the process.
+    pub const fn store_fault(&self) -> Option<StoreFault> {
+        match self {
+            Self::Store(StoreError::Full) => Some(StoreFault::Full),
+            Self::Store(StoreError::Corrupt(_)) => Some(StoreFault::Damaged),
+            _ => None,
+        }
     }
 }

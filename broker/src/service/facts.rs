@@ -69,6 +69,17 @@ pub struct CallCounts {
     pub fault: u64,
 }
 
+/// Faults of the store by what is wrong, since the broker started.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct StoreFaultCounts {
+    /// No room.
+    pub full: u64,
+    /// It has stopped.
+    pub stopped: u64,
+    /// What is stored is damaged.
+    pub damaged: u64,
+}
+
 /// The verbs whose calls are counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verb {

@@ -6,7 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::catalogue::{Cell, Index};
 use super::deliver::locate;
-use super::{Broker, CallCounts, Deleted, Error, ScopeChange, SubscriptionFacts, TopicFacts, Verb};
+use super::{
+    Broker, CallCounts, Deleted, Error, ScopeChange, StoreFault, StoreFaultCounts,
+    SubscriptionFacts, TopicFacts, Verb,
+};
 use crate::domain::records::Record;
 use crate::domain::{Malformed, Time, TopicId, TopicName};
 use crate::store::{By, Change, ChangeSet, Limits, Scope, StoreError};
@@ -17,6 +20,14 @@ pub(super) struct Calls {
     publish: Counted,
     pull: Counted,
     acknowledge: Counted,
+}
+
+/// Faults of the store by what is wrong.
+#[derive(Debug, Default)]
+pub(super) struct StoreFaults {
+    full: AtomicU64,
+    stopped: AtomicU64,
+    damaged: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -56,6 +67,27 @@ impl Broker {
             ok: counted.ok.load(Ordering::Relaxed),
             refused: counted.refused.load(Ordering::Relaxed),
             fault: counted.fault.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Counts a request that the store failed, or the store's own stop.
+    pub fn count_store_fault(&self, fault: StoreFault) {
+        let faults = &self.0.store_faults;
+        let counter = match fault {
+            StoreFault::Full => &faults.full,
+            StoreFault::Stopped => &faults.stopped,
+            StoreFault::Damaged => &faults.damaged,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Faults of the store since the start.
+    pub fn store_faults(&self) -> StoreFaultCounts {
+        let faults = &self.0.store_faults;
+        StoreFaultCounts {
+            full: faults.full.load(Ordering::Relaxed),
+            stopped: faults.stopped.load(Ordering::Relaxed),
+            damaged: faults.damaged.load(Ordering::Relaxed),
         }
     }
 
@@ -117,7 +149,11 @@ impl Broker {
         }
         let front = facts.facts.progress.position;
         let limits = Limits { messages: 1, bytes: 1 };
-        let entries = self.0.store.scan(facts.topic, front, limits).await.ok()?;
+        let scanned = self.0.store.scan(facts.topic, front, limits).await.map_err(Error::from);
+        if let Some(fault) = scanned.as_ref().err().and_then(Error::store_fault) {
+            self.count_store_fault(fault);
+        }
+        let entries = scanned.ok()?;
         entries.first().filter(|entry| entry.base <= front).map(|entry| entry.time)
     }
 

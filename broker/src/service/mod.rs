@@ -43,9 +43,10 @@ use tokio_util::task::TaskTracker;
 
 pub use ack::Acker;
 pub use check::check;
-pub use error::Error;
+pub use error::{Error, StoreFault};
 pub use facts::{
-    CallCounts, Deleted, Peer, PullCounts, ScopeChange, SubscriptionFacts, TopicFacts, Verb,
+    CallCounts, Deleted, Peer, PullCounts, ScopeChange, StoreFaultCounts, SubscriptionFacts,
+    TopicFacts, Verb,
 };
 pub use publish::Publisher;
 pub use pull::Puller;
@@ -61,7 +62,7 @@ use crate::domain::{ProjectId, SubscriptionId, TopicId};
 use crate::store::Store;
 use catalogue::{Cell, ProjectIndex, ServiceIndex};
 use deliver::SubscriptionState;
-use feed::Calls;
+use feed::{Calls, StoreFaults};
 use publish::TopicState;
 use tokens::Seal;
 
@@ -124,6 +125,7 @@ struct Inner {
     calls: Calls,
     /// Why nothing is trimmed, while nothing is.
     clock_fault: AtomicBool,
+    store_faults: StoreFaults,
 }
 
 /// The broker could not be started on this store.

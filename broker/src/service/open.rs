@@ -10,7 +10,7 @@ use tokio_util::task::TaskTracker;
 
 use super::catalogue::{Cell, Index, ProjectIndex, ServiceIndex};
 use super::deliver::SubscriptionState;
-use super::feed::Calls;
+use super::feed::{Calls, StoreFaults};
 use super::tokens::Seal;
 use super::{Broker, Error, Inner, OpenError, Settings};
 use crate::clock::Clock;
@@ -58,6 +58,7 @@ impl Broker {
             subscriptions: RwLock::new(subscriptions),
             calls: Calls::default(),
             clock_fault: AtomicBool::new(false),
+            store_faults: StoreFaults::default(),
         }));
         broker.finish_projects().await.map_err(refusal)?;
         broker.check_topics().await?;

@@ -347,6 +347,8 @@ async fn a_store_that_fails_is_answered_by_kind_and_counted_as_ours() {
     publish().await.fails(500, "INTERNAL_SERVER_ERROR", "Backend Error");
     api.store.heal();
     assert_eq!(api.broker.calls(Verb::Publish).fault, 3);
+    let faults = api.broker.store_faults();
+    assert_eq!((faults.full, faults.stopped, faults.damaged), (1, 0, 1));
     publish().await.ok();
 }
 

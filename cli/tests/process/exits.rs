@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::harness::{Ams, FREE_PORTS, run};
+use crate::harness::{Ams, FREE_PORTS, page, run};
 
 /// Code and last words.
 fn ended(dir: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> (Option<i32>, String) {
@@ -156,4 +156,26 @@ async fn a_store_that_stops_ends_with_4_and_the_next_start_finds_what_was_answer
         let kept = offsets["max"].as_u64().unwrap();
         assert!(answered > 0 && (answered..=answered + 1).contains(&kept), "{answered} {kept}");
     }
+}
+
+#[tokio::test]
+async fn a_broker_apart_tells_metrics_svc_at_last_that_its_store_has_stopped() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path().join("data");
+    let arguments = [&["metrics-svc"], &FREE_PORTS[2..]].concat();
+    let metrics = Ams::start(&dir, &arguments, &[("AMS_METRICS__INGEST__LISTEN", "127.0.0.1:0")]);
+    let file = home.path().join("ams.toml");
+    let url = metrics.said("ingest ");
+    std::fs::write(&file, format!("[broker.report]\nurl = '{url}'\nevery = '10m'\n")).unwrap();
+    let arguments = ["broker", "--config", file.to_str().unwrap()];
+    let broker = Ams::start_limitable(&dir, &[&arguments[..], &FREE_PORTS[..2]].concat());
+    let client = broker.api();
+    client.furnish(&["t"]).await;
+    broker.limit_files(512 * 1024);
+    let body = json!({"messages": [{"data": "A".repeat(100_000)}]});
+    let path = "projects/P/topics/t:publish";
+    while let Ok((200, _)) = client.try_call(reqwest::Method::POST, path, &body).await {}
+    assert_eq!(broker.end().code(), Some(4));
+    let page = page(metrics.said("metrics ")).await.unwrap();
+    assert!(page.contains("ams_broker_store_faults_total{reason=\"stopped\"} 1\n"), "{page}");
 }

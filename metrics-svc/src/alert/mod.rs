@@ -12,6 +12,7 @@ mod memory;
 mod recipients;
 mod service;
 mod state;
+mod store;
 #[cfg(test)]
 mod tests;
 

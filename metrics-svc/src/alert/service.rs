@@ -11,6 +11,7 @@ use super::evidence::stamp;
 use super::state::{
     CloseReason, Incident, IncidentChange, IncidentKind, JudgeSettings, Reason, State,
 };
+use super::store::Store;
 use crate::clock::Time;
 use crate::series::{Broker, Failing, Series, Severity};
 
@@ -28,6 +29,7 @@ pub(super) struct Service {
     silent: BTreeSet<String>,
     /// The last evaluation with a fault.
     fault_at: Option<Time>,
+    store: Store,
 }
 
 /// How the service does.
@@ -42,8 +44,13 @@ pub(super) struct Health {
 impl Service {
     pub(super) fn restore(incidents: &BTreeMap<Uuid, Incident>, started_at: Time) -> Self {
         // An open incident of the service goes on until this process has seen it end.
-        let open = incidents.values().any(|incident| incident.kind != IncidentKind::Subscription);
-        Self { silent: BTreeSet::new(), fault_at: open.then_some(started_at) }
+        let excuses = [IncidentKind::TelemetryBlind, IncidentKind::ServiceFault];
+        let open = incidents.values().any(|incident| excuses.contains(&incident.kind));
+        Self {
+            silent: BTreeSet::new(),
+            fault_at: open.then_some(started_at),
+            store: Store::restore(incidents, started_at),
+        }
     }
 
     /// Judges the service. `known` = subscriptions are known, possibly from before the start.
@@ -75,8 +82,10 @@ impl Service {
         let grace = settings.hold(FAULT_GRACE);
         let owners_wait = self.fault_at.is_some_and(|at| now.since(at) <= grace);
         self.judge_silence(series, incidents, now, none_came, &mut changes);
+        let explained = self.store.evaluate(series, incidents, now, settings, &mut changes);
         let health = Health { calls_fail: failing.is_some(), owners_wait };
-        judge_fault(incidents, now, failing, health, any_fresh, &mut changes);
+        let untold = failing.filter(|_| !explained);
+        judge_fault(incidents, now, untold, health, any_fresh, &mut changes);
         (health, changes)
     }
 
@@ -207,7 +216,7 @@ fn judge_fault(
     }
 }
 
-fn of_service(
+pub(super) fn of_service(
     state: State,
     severity: Severity,
     now: Time,

@@ -139,6 +139,12 @@ words! {
         NoReport = "no_report",
         /// Calls end in faults.
         CallsFail = "calls_fail",
+        /// The store has stopped for good.
+        StoreStopped = "store_stopped",
+        /// The store has no room.
+        StoreFull = "store_full",
+        /// What is stored is damaged.
+        StoreDamaged = "store_damaged",
     }
 }
 
@@ -181,6 +187,12 @@ pub enum IncidentKind {
     TelemetryBlind,
     /// Calls fail; operators are told.
     ServiceFault,
+    /// The store of a broker has stopped; operators are told.
+    StoreStopped,
+    /// The store refuses what needs room; operators are told.
+    StoreFull,
+    /// Reading met damaged data; operators are told.
+    StoreDamaged,
 }
 
 /// Why an incident ended.

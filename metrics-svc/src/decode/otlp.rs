@@ -48,6 +48,7 @@ pub fn report(body: &[u8]) -> Result<Report, DecodeError> {
         topics: Vec::new(),
         subscriptions: Vec::new(),
         calls: Vec::new(),
+        store_faults: Vec::new(),
         rejected: 0,
     };
     let mut gathered = Gathered::default();
@@ -100,6 +101,7 @@ fn count_points(data: Option<&metric::Data>) -> u64 {
 struct Gathered {
     records: BTreeMap<(Side, Uuid), Record>,
     calls: Vec<(String, String, u64)>,
+    store_faults: Vec<(String, u64)>,
     rejected: u64,
 }
 
@@ -142,6 +144,9 @@ impl Gathered {
         } else {
             label(&point.attributes, metric.label)?
         };
+        if metric.otlp == names::BROKER_STORE_FAULTS.otlp {
+            return self.take_store_fault(label, value);
+        }
         let Some(side) = Side::of(metric) else {
             return self.take_call(&point.attributes, label, value);
         };
@@ -178,8 +183,19 @@ impl Gathered {
         Some(())
     }
 
+    fn take_store_fault(&mut self, reason: String, value: Value) -> Option<()> {
+        let Value::Count(count) = value else { return None };
+        let known = self.store_faults.iter().any(|(known, _)| *known == reason);
+        if known || self.store_faults.len() >= LABELS {
+            return None;
+        }
+        self.store_faults.push((reason, count));
+        Some(())
+    }
+
     fn into_report(self, report: &mut Report) {
         report.calls = self.calls;
+        report.store_faults = self.store_faults;
         report.rejected = self.rejected;
         for ((side, _), mut record) in self.records {
             let version = side.version();

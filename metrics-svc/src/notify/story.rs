@@ -122,7 +122,12 @@ impl Story {
             "losing" => format!("losing messages, {} lost", count(self.lost)),
             "orphan" if self.reason == "topic_deleted" => String::from("its topic was deleted"),
             "orphan" => format!("never used, waiting for {lasting}"),
-            "service_fault" => format!("calls fail for {lasting}"),
+            "service_fault" => match self.reason.as_str() {
+                "store_stopped" => String::from("the store has stopped"),
+                "store_full" => format!("the store has been full for {lasting}"),
+                "store_damaged" => String::from("stored data is damaged"),
+                _ => format!("calls fail for {lasting}"),
+            },
             _ => match self.about {
                 About::Broker => format!("no report for {lasting}"),
                 About::Subscription | About::Service => format!("{} for {lasting}", self.state),

@@ -40,6 +40,15 @@ pub struct Broker {
     odd: Option<(i64, Time)>,
     calls: BTreeMap<(String, String), u64>,
     failing: Option<Failing>,
+    store_faults: BTreeMap<String, StoreFault>,
+}
+
+/// How often the store failed for one reason.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct StoreFault {
+    count: u64,
+    /// Our clock when a report last showed more of them.
+    at: Option<Time>,
 }
 
 /// Calls that fail, report after report.
@@ -77,13 +86,26 @@ impl Broker {
             odd: None,
             calls: BTreeMap::new(),
             failing: None,
+            store_faults: BTreeMap::new(),
         };
         // Of an earlier life of the process only the sums are known, not when they grew.
         if report.sequence != 1 {
             broker.keep_calls(report);
+            for (reason, count) in &report.store_faults {
+                let fault = StoreFault { count: *count, at: None };
+                broker.store_faults.insert(reason.clone(), fault);
+            }
         }
         broker.hear(report, received_at);
         broker
+    }
+
+    /// Takes the place of `before`: what the store did to that one may not have been judged yet.
+    pub(super) fn succeed(&mut self, before: &Self) {
+        for (reason, fault) in &before.store_faults {
+            let own = self.store_faults.entry(reason.clone()).or_default();
+            own.at = own.at.max(fault.at);
+        }
     }
 
     /// Takes note of a report, unless a newer one of this process was heard.
@@ -92,6 +114,13 @@ impl Broker {
             return;
         }
         self.judge_calls(report, received_at);
+        for (reason, count) in &report.store_faults {
+            let fault = self.store_faults.entry(reason.clone()).or_default();
+            if *count > fault.count {
+                fault.at = Some(received_at);
+            }
+            fault.count = *count;
+        }
         self.sequence = report.sequence;
         self.sent_at = report.sent_at;
         self.started_at = report.started_at;
@@ -151,6 +180,16 @@ impl Broker {
     /// Calls since the broker started: verb, outcome, count.
     pub fn calls(&self) -> impl Iterator<Item = (&str, &str, u64)> {
         self.calls.iter().map(|((verb, outcome), n)| (verb.as_str(), outcome.as_str(), *n))
+    }
+
+    /// When a report last showed that the store failed for `reason`, on our clock.
+    pub fn store_fault_at(&self, reason: &str) -> Option<Time> {
+        self.store_faults.get(reason)?.at
+    }
+
+    /// Faults of the store since the broker started: reason, count.
+    pub fn store_faults(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.store_faults.iter().map(|(reason, fault)| (reason.as_str(), fault.count))
     }
 
     fn keep_calls(&mut self, report: &Report) {

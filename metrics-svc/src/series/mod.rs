@@ -139,8 +139,11 @@ impl Series {
         if replaced {
             return false;
         }
-        self.brokers.clear();
-        self.brokers.insert(report.instance.clone(), Broker::first_seen(report, received_at));
+        let mut broker = Broker::first_seen(report, received_at);
+        for before in std::mem::take(&mut self.brokers).values() {
+            broker.succeed(before);
+        }
+        self.brokers.insert(report.instance.clone(), broker);
         true
     }
 

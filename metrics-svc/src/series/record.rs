@@ -93,6 +93,8 @@ pub struct Report {
     pub subscriptions: Vec<Record>,
     /// Calls since the broker started: verb, outcome, count. Empty when not reported.
     pub calls: Vec<(String, String, u64)>,
+    /// Faults of the store since the broker started: reason, count. Empty when not reported.
+    pub store_faults: Vec<(String, u64)>,
     /// Points that were malformed and left out.
     pub rejected: u64,
 }

@@ -37,6 +37,7 @@ fn report(sequence: u64, at: u64, subscriptions: Vec<Record>) -> Report {
         topics: Vec::new(),
         subscriptions,
         calls: Vec::new(),
+        store_faults: Vec::new(),
         rejected: 0,
     }
 }

@@ -247,7 +247,10 @@ fn known_story(incident: &Incident, now: Time) -> Story {
         IncidentKind::TelemetryBlind => {
             (About::Broker, incident.broker.clone().unwrap_or_default())
         }
-        IncidentKind::ServiceFault => (About::Service, String::new()),
+        IncidentKind::ServiceFault
+        | IncidentKind::StoreStopped
+        | IncidentKind::StoreFull
+        | IncidentKind::StoreDamaged => (About::Service, String::new()),
     };
     Story {
         incident: incident.id,

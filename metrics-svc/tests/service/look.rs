@@ -72,6 +72,9 @@ async fn the_page_shows_every_figure_with_counters_at_zero_from_the_start() {
     ams_broker_calls_total{verb="pull",outcome="fault"} 0
     ams_broker_calls_total{verb="pull",outcome="ok"} 0
     ams_broker_calls_total{verb="pull",outcome="refused"} 0
+    ams_broker_store_faults_total{reason="damaged"} 0
+    ams_broker_store_faults_total{reason="full"} 0
+    ams_broker_store_faults_total{reason="stopped"} 0
     ams_project_subscriptions{project="proj"} 1
     ams_project_topics{project="proj"} 1
     ams_subscription_ack_deadline_seconds{project="proj",subscription="sub"} 10

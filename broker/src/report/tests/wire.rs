@@ -15,7 +15,7 @@ use super::receiver::Request;
 use super::*;
 use crate::domain::TopicId;
 use crate::domain::records::{Record as Named, TopicRecord};
-use crate::service::{Scope, ScopeChange};
+use crate::service::{Scope, ScopeChange, StoreFault};
 
 /// Attributes as texts.
 pub(super) fn texts(attributes: &[KeyValue]) -> Vec<(String, String)> {
@@ -74,6 +74,8 @@ async fn the_first_report_is_the_whole_directory_then_every_record() {
     world.publish("t", 3).await;
     world.pull("s", 2).await;
     world.ack("s", 0).await;
+    world.broker.count_store_fault(StoreFault::Damaged);
+    world.broker.count_store_fault(StoreFault::Damaged);
     let requests = world.round().await;
     assert_eq!(requests.len(), 3, "service, project, records");
     for request in &requests {
@@ -157,6 +159,8 @@ async fn the_first_report_is_the_whole_directory_then_every_record() {
         ("ams.subscription.lost.messages", "topic_deleted", Figure::AsInt(0)),
         ("ams.subscription.pull_requests", "messages", Figure::AsInt(1)),
         ("ams.subscription.pull_requests", "empty", Figure::AsInt(0)),
+        ("ams.broker.store_faults", "full", Figure::AsInt(0)),
+        ("ams.broker.store_faults", "damaged", Figure::AsInt(2)),
     ] {
         assert_eq!(figure(&points, name, label), expected, "{name} {label}");
     }
@@ -164,6 +168,7 @@ async fn the_first_report_is_the_whole_directory_then_every_record() {
         let expected: &[&str] = match name.split('.').nth(1).unwrap() {
             "topic" => &["ams.resource.id", "ams.project", "ams.topic"],
             "subscription" => &["ams.resource.id", "ams.project", "ams.subscription"],
+            _ if name == "ams.broker.store_faults" => &["reason"],
             _ => &["verb", "outcome"],
         };
         let keys: Vec<_> = texts(&point.attributes).into_iter().map(|(key, _)| key).collect();

@@ -14,4 +14,5 @@ mod recipients;
 mod scenarios;
 mod service;
 mod settings;
+mod store;
 mod world;

@@ -199,6 +199,25 @@ fn refused_acknowledgements_are_named() {
 }
 
 #[test]
+fn a_consumer_that_gets_nothing_although_something_waits_is_stalled_for_another_reason() {
+    let mut world = World::new();
+    world.run(mins(1), works_and_publishes);
+    world.run(secs(20), works);
+    let now = world.now;
+    world.sub().publish(now);
+    world.run(mins(12), |sub, now| {
+        if now.secs().is_multiple_of(5) {
+            (sub.version, sub.empty, sub.last_pull) = (sub.version + 1, sub.empty + 1, Some(now));
+        }
+    });
+    let opened = world.opened();
+    assert_eq!(opened.len(), 1);
+    assert_eq!((opened[0].state, opened[0].reason), (State::StalledOther, None));
+    assert_eq!(opened[0].severity, Severity::Crit);
+    assert!(world.verdict().advice.contains("nothing is handed out"));
+}
+
+#[test]
 fn s10_messages_lost_by_retention_alarm_at_once_and_for_an_hour() {
     let mut world = World::new();
     world.run(mins(1), works_and_publishes);

@@ -139,6 +139,7 @@ pub(super) struct World {
     pub(super) sequence: u64,
     pub(super) started_at: Time,
     pub(super) calls: BTreeMap<(&'static str, &'static str), u64>,
+    pub(super) store_faults: BTreeMap<&'static str, u64>,
     /// The broker's clock is ahead of ours by so much.
     pub(super) ahead: Duration,
     pub(super) service_objects: Vec<Value>,
@@ -168,6 +169,7 @@ impl World {
             sequence: 0,
             started_at: START,
             calls: BTreeMap::new(),
+            store_faults: BTreeMap::new(),
             ahead: Duration::ZERO,
             service_objects: vec![
                 json!({"kind":"project","id":PROJECT,"name":"P","created":created}),
@@ -321,6 +323,7 @@ impl World {
         self.sequence = 0;
         self.started_at = self.now.plus(self.ahead);
         self.calls.clear();
+        self.store_faults.clear();
         for sub in self.subs.values_mut() {
             sub.denied = 0;
             sub.empty = 0;
@@ -369,6 +372,11 @@ impl World {
                 ..int(*count)
             };
             metrics.push(wrap(&names::BROKER_CALLS, point));
+        }
+        for (reason, count) in &self.store_faults {
+            let attributes = vec![text(attribute::REASON, reason)];
+            let point = NumberDataPoint { attributes, ..int(*count) };
+            metrics.push(wrap(&names::BROKER_STORE_FAULTS, point));
         }
         let nanos = |time: Time| i64::try_from(time.0).unwrap();
         let attributes = vec![

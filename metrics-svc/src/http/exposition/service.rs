@@ -17,11 +17,15 @@ const OUTCOMES: [&str; 3] = ["ok", "refused", "fault"];
 /// Calls and freshness of the brokers.
 pub(super) fn brokers(known: &Known, families: &mut Families) {
     let mut calls: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+    let mut faults: BTreeMap<&str, u64> = BTreeMap::new();
     let mut any = false;
     for broker in known.series.brokers() {
         any = true;
         for (verb, outcome, n) in broker.calls() {
             *calls.entry((verb, outcome)).or_default() += n;
+        }
+        for (reason, n) in broker.store_faults() {
+            *faults.entry(reason).or_default() += n;
         }
         let labels = [("instance_id", broker.instance.as_str())];
         let last = broker.received_at.unix_seconds();
@@ -33,6 +37,13 @@ pub(super) fn brokers(known: &Known, families: &mut Families) {
         for pair in VERBS.iter().flat_map(|verb| OUTCOMES.map(|outcome| (*verb, outcome))) {
             calls.entry(pair).or_default();
         }
+        for reason in ["damaged", "full", "stopped"] {
+            faults.entry(reason).or_default();
+        }
+    }
+    for (reason, n) in faults {
+        let labels = [("reason", reason)];
+        families.add(names::BROKER_STORE_FAULTS.prometheus, Kind::Counter, &labels, float(n));
     }
     for ((verb, outcome), n) in calls {
         let labels = [("verb", verb), ("outcome", outcome)];

@@ -167,6 +167,12 @@ fn every_state_has_its_subject_and_without_advice_there_is_a_command() {
         assert_eq!((words.as_str(), commands.len()), ("", 1));
         subjects.push_str(&format!("{}\n  {}\n", story.subject_line(), commands[0]));
     }
+    for reason in ["store_stopped", "store_full", "store_damaged"] {
+        let (state, reason) = (String::from("service_fault"), reason.to_owned());
+        let about = About::Service;
+        let story = Story { about, state, reason, oldest_at: None, ..story() };
+        subjects.push_str(&format!("{}\n", story.subject_line()));
+    }
     insta::assert_snapshot!(subjects, @r"
     [CRIT] proj/sub: no consumer for 12 min (backlog 4 213, oldest 18 min)
     [CRIT] proj/sub: no consumer for 12 min (backlog 4 213, oldest 18 min)
@@ -178,6 +184,9 @@ fn every_state_has_its_subject_and_without_advice_there_is_a_command() {
       curl -s http://metrics:9464/metrics | grep ams_metrics_ingest_last_report
     [CRIT] AMS: calls fail for 12 min
       curl -s http://metrics:9464/metrics | grep ams_broker_calls_total
+    [CRIT] AMS: the store has stopped
+    [CRIT] AMS: the store has been full for 12 min
+    [CRIT] AMS: stored data is damaged
     ");
 }
 

@@ -1,0 +1,116 @@
+//! Scenarios in which the store of a broker is in trouble.
+
+use super::scenarios::works_and_publishes;
+use super::world::{World, mins, secs};
+use crate::alert::{IncidentKind, Reason, State, recipients};
+use crate::series::Severity;
+
+fn kinds(world: &World) -> Vec<IncidentKind> {
+    world.opened().iter().map(|incident| incident.kind).collect()
+}
+
+#[test]
+fn a_full_store_is_one_incident_of_the_operators_at_once_also_when_most_calls_succeed() {
+    let mut world = World::new();
+    let mut good = 0;
+    let full_at = world.now;
+    for round in 1..=60 {
+        good += 1000;
+        world.calls.insert(("pull", "ok"), good);
+        world.calls.insert(("publish", "fault"), round);
+        world.store_faults.insert("full", round);
+        world.run(secs(10), works_and_publishes);
+    }
+    assert_eq!(kinds(&world), [IncidentKind::StoreFull]);
+    let opened = world.opened()[0].clone();
+    assert!(opened.opened_at.since(full_at) <= secs(30));
+    assert_eq!((opened.state, opened.reason), (State::ServiceFault, Some(Reason::StoreFull)));
+    assert_eq!(opened.severity, Severity::Crit);
+    assert!(opened.advice.contains("runbook AmsStoreFull"));
+    let told = recipients(&world.series, &opened, &world.settings);
+    assert_eq!(
+        (told.addresses.as_slice(), told.unreachable),
+        (&["ops@example.org".into()][..], false)
+    );
+    // Consumers are served, so they are judged on.
+    world.run(mins(12), |sub, now| sub.publish(now));
+    assert_eq!(kinds(&world), [IncidentKind::StoreFull, IncidentKind::Subscription]);
+    assert!(world.closed().is_empty(), "some publishers come only every few minutes");
+    world.run(mins(4), |_, _| {});
+    assert_eq!(world.closed()[0].id, opened.id);
+}
+
+#[test]
+fn a_full_store_that_fails_most_calls_is_not_told_twice() {
+    let mut world = World::new();
+    for round in 1..=30 {
+        world.calls.insert(("publish", "fault"), round);
+        world.store_faults.insert("full", round);
+        world.run(secs(10), |_, _| {});
+    }
+    assert_eq!(kinds(&world), [IncidentKind::StoreFull]);
+    assert_eq!(world.state(), State::ServiceFault);
+}
+
+#[test]
+fn damage_met_once_is_an_incident_for_a_day_through_restarts_and_closes_once() {
+    let mut world = World::new();
+    world.run(mins(2), works_and_publishes);
+    world.store_faults.insert("damaged", 1);
+    world.run(secs(30), works_and_publishes);
+    assert_eq!(kinds(&world), [IncidentKind::StoreDamaged]);
+    assert_eq!(world.opened()[0].reason, Some(Reason::StoreDamaged));
+    world.stop_metrics();
+    world.run(mins(1), works_and_publishes);
+    world.start_metrics();
+    world.run(mins(1), works_and_publishes);
+    world.restart_broker();
+    world.run(mins(60), works_and_publishes);
+    assert_eq!(kinds(&world), [IncidentKind::StoreDamaged]);
+    assert!(world.closed().is_empty(), "neither restart mends it");
+    world.run(mins(24 * 60), works_and_publishes);
+    assert_eq!((kinds(&world).len(), world.closed().len()), (1, 1));
+}
+
+#[test]
+fn messages_that_damage_cost_are_a_loss_of_their_subscription() {
+    let mut world = World::new();
+    world.run(mins(1), works_and_publishes);
+    world.run(mins(2), |sub, now| sub.publish(now));
+    world.sub().lose(3, "damage");
+    world.run(secs(30), |_, _| {});
+    let opened = world.opened();
+    assert_eq!((opened[0].state, opened[0].reason), (State::Losing, Some(Reason::Damage)));
+    assert_eq!((opened[0].severity, opened[0].lost), (Severity::Crit, 3));
+    assert!(opened[0].advice.contains("by damage of the store"));
+}
+
+#[test]
+fn a_store_that_stopped_is_told_and_over_when_the_next_broker_serves() {
+    let mut world = World::new();
+    world.run(mins(2), works_and_publishes);
+    // The last report says it; the next broker is there before the next evaluation.
+    world.run_until(2);
+    world.store_faults.insert("stopped", 1);
+    world.run(secs(8), |_, _| {});
+    world.restart_broker();
+    world.report();
+    assert!(world.changes.is_empty());
+    world.run(secs(20), works_and_publishes);
+    assert_eq!(kinds(&world), [IncidentKind::StoreStopped]);
+    assert!(world.closed().is_empty());
+    world.run(mins(6), works_and_publishes);
+    assert_eq!(kinds(&world), [IncidentKind::StoreStopped]);
+    assert_eq!(world.closed().len(), 1);
+}
+
+#[test]
+fn faults_from_before_the_first_report_that_is_heard_are_no_news() {
+    let mut world = World::new();
+    world.stop_metrics();
+    world.store_faults.insert("damaged", 7);
+    world.run(mins(5), works_and_publishes);
+    world.start_metrics();
+    world.run(mins(5), works_and_publishes);
+    assert!(world.changes.is_empty(), "{:?}", kinds(&world));
+}
