@@ -155,9 +155,19 @@ impl Reporter {
 
     /// Directory, then records; whether metrics-svc wants everything again.
     async fn round(&mut self, round: u64) -> Result<bool, RoundError> {
-        if self.send_directory().await? {
-            self.forget();
-            return Ok(true);
+        match self.send_directory().await {
+            Ok(false) => {}
+            Ok(true) => {
+                self.forget();
+                return Ok(true);
+            }
+            Err(error) => {
+                // What the broker counts of itself needs no store, and says why there is none.
+                let looked = self.broker.clock().wall();
+                let pending = self.collect_own(round);
+                self.send_records(pending, looked).await?;
+                return Err(error);
+            }
         }
         let looked = self.broker.clock().wall();
         let pending = self.collect(round).await;
@@ -207,10 +217,9 @@ impl Reporter {
         Ok(false)
     }
 
-    /// The records that differ from what was accepted.
-    async fn collect(&mut self, round: u64) -> Vec<Pending> {
+    /// What the broker counts of itself, where it differs from what was accepted.
+    fn collect_own(&mut self, round: u64) -> Vec<Pending> {
         let mut pending = Vec::new();
-        self.broker.refresh_heads().await;
         let held = &mut self.held;
         for (at, verb) in [Verb::Publish, Verb::Pull, Verb::Acknowledge].into_iter().enumerate() {
             let record = Record::calls(verb, self.broker.calls(verb));
@@ -219,6 +228,14 @@ impl Reporter {
         }
         let record = Record::store_faults(self.broker.store_faults());
         pending.extend(changed(held, round, Key::StoreFaults, record, None));
+        pending
+    }
+
+    /// The records that differ from what was accepted.
+    async fn collect(&mut self, round: u64) -> Vec<Pending> {
+        self.broker.refresh_heads().await;
+        let mut pending = self.collect_own(round);
+        let held = &mut self.held;
         self.broker.visit_topics(&mut |facts| {
             let record = Record::topic(&facts);
             pending.extend(changed(held, round, Key::Resource(record.id), record, None));
