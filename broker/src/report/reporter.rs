@@ -161,13 +161,14 @@ impl Reporter {
                 self.forget();
                 return Ok(true);
             }
-            Err(error) => {
+            Err(error @ RoundError::Broker(_)) => {
                 // What the broker counts of itself needs no store, and says why there is none.
                 let looked = self.broker.clock().wall();
                 let pending = self.collect_own(round);
                 self.send_records(pending, looked).await?;
                 return Err(error);
             }
+            Err(error) => return Err(error),
         }
         let looked = self.broker.clock().wall();
         let pending = self.collect(round).await;

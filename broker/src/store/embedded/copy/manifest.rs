@@ -7,6 +7,9 @@ use crate::clock::Time;
 /// The manifest's name.
 pub(in crate::store::embedded) const MANIFEST: &str = "manifest.json";
 
+/// How its text ends.
+const END: &[u8] = b"}\n";
+
 const FORMAT: u32 = 1;
 /// The highest minimum reader that this code satisfies.
 const READER: u32 = 1;
@@ -68,6 +71,9 @@ impl Manifest {
     /// Reads the file's content. Names that lead out of the directory are refused.
     pub(super) fn decode(content: &[u8]) -> Result<Self, ManifestError> {
         let damaged = |error: serde_json::Error| ManifestError::Damaged(error.to_string());
+        if !content.ends_with(END) {
+            return Err(ManifestError::Damaged(String::from("it is cut")));
+        }
         let raw: serde_json::Value = serde_json::from_slice(content).map_err(damaged)?;
         let reader = raw.get("reader").and_then(serde_json::Value::as_u64);
         if reader.is_some_and(|reader| reader > u64::from(READER)) {
