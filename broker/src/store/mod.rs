@@ -253,6 +253,7 @@ pub trait Store: MessageLog + ProgressLog + Catalog {
     async fn close_store(&self) -> Result<(), StoreError>;
 }
 
+mod change_set;
 mod embedded;
 mod faulty;
 mod memory;

@@ -3,15 +3,10 @@
 //!
 //! Layout: crc u32 (over all that follows), body length u32, kind u8, version u8, 0 u16, body.
 
-use bytes::Bytes;
-use uuid::Uuid;
-
 use super::layout::{Stream, index, u32_at};
 use crate::domain::codec::{Malformed, Put, Reader};
-use crate::domain::{
-    DayFigures, Entry, Offset, Progress, ProjectId, SubscriptionId, Time, TopicId, UserId,
-};
-use crate::store::{By, Change, ChangeSet, Scope};
+use crate::domain::{DayFigures, Entry, Offset, Progress, ProjectId, SubscriptionId, TopicId};
+use crate::store::{ChangeSet, Scope};
 
 /// Bytes of a record before its body.
 pub(super) const RECORD_HEADER: usize = 12;
@@ -140,28 +135,7 @@ pub(super) fn put_scope(out: &mut Vec<u8>, scope: Scope, set: &ChangeSet) {
             out.put_uuid(project.0);
         }
     }
-    out.put_varint(set.version);
-    out.put_varint(set.changes.len() as u64);
-    for change in &set.changes {
-        match change {
-            Change::Put(key, value) => {
-                out.put_u8(1);
-                out.put_bytes(key.as_bytes());
-                out.put_bytes(value);
-            }
-            Change::Delete(key) => {
-                out.put_u8(0);
-                out.put_bytes(key.as_bytes());
-            }
-        }
-    }
-    out.put_u8(u8::from(set.by.user.is_some()));
-    if let Some(user) = set.by.user {
-        out.put_uuid(user.0);
-    }
-    out.put_bytes(set.by.verb.as_bytes());
-    out.put_varint(set.by.time.0);
-    out.put_bytes(set.by.address.as_bytes());
+    set.encode(out);
     finish(out, at);
 }
 
@@ -256,31 +230,17 @@ fn flag(reader: &mut Reader<'_>) -> Result<bool, Malformed> {
 fn scope(reader: &mut Reader<'_>) -> Result<Record, Malformed> {
     let scope =
         if flag(reader)? { Scope::Project(ProjectId(reader.uuid()?)) } else { Scope::Service };
-    let version = reader.varint()?;
-    let mut changes = Vec::new();
-    for _ in 0..reader.count()? {
-        let put = flag(reader)?;
-        let key = reader.text()?.to_owned();
-        changes.push(if put {
-            Change::Put(key, Bytes::copy_from_slice(reader.bytes()?))
-        } else {
-            Change::Delete(key)
-        });
-    }
-    let user: Option<Uuid> = flag(reader)?.then(|| reader.uuid()).transpose()?;
-    let by = By {
-        user: user.map(UserId),
-        verb: reader.text()?.to_owned(),
-        time: Time(reader.varint()?),
-        address: reader.text()?.to_owned(),
-    };
-    Ok(Record::Scope(scope, ChangeSet { version, changes, by }))
+    Ok(Record::Scope(scope, ChangeSet::decode(reader)?))
 }
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+    use uuid::Uuid;
+
     use super::*;
-    use crate::domain::{BatchBuilder, Head};
+    use crate::domain::{BatchBuilder, Head, Time, UserId};
+    use crate::store::{By, Change};
 
     fn entry() -> Entry {
         let mut batch = BatchBuilder::default();
