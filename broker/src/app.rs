@@ -79,6 +79,18 @@ impl From<store::OpenError> for StartError {
     }
 }
 
+impl From<store::ScyllaOpenError> for StartError {
+    fn from(error: store::ScyllaOpenError) -> Self {
+        use store::ScyllaOpenError::{Cluster, Datacenters, Newer, Periodic, Settings};
+        let text = error.to_string();
+        match error {
+            Settings(_) => Self::Settings(format!("store.scylla: {text}")),
+            Newer(_) => Self::Damaged(text),
+            Cluster(_) | Datacenters(_) | Periodic => Self::Other(text),
+        }
+    }
+}
+
 impl From<store::StoreError> for StartError {
     fn from(error: store::StoreError) -> Self {
         match error {
@@ -161,7 +173,7 @@ pub struct Running {
     tasks: TaskTracker,
 }
 
-/// Opens the store in `dir/broker`, makes what is missing in `dir` (keys, certificates, the user
+/// Opens the store (the embedded one is in `dir/broker`), makes what is missing in `dir` (keys, certificates, the user
 /// `admin`), listens, and reports.
 ///
 /// # Errors
@@ -174,8 +186,12 @@ pub async fn start(
     settings.check().map_err(StartError::Settings)?;
     let home = dir.join("broker");
     files::make_dir(&home).map_err(|error| StartError::file(&home, &error))?;
-    let config::Store::Embedded(embedded) = &settings.store;
-    let store = store::open_embedded(&home, embedded.store(settings.retention.default)).await?;
+    let store = match &settings.store {
+        config::Store::Embedded(embedded) => {
+            store::open_embedded(&home, embedded.store(settings.retention.default)).await?
+        }
+        config::Store::Scylla(scylla) => store::open_scylla(scylla.store()).await?,
+    };
     let started = start_on(settings, dir, clock, Arc::clone(&store)).await;
     if started.is_err()
         && let Err(error) = store.close_store().await

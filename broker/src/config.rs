@@ -2,9 +2,10 @@
 //! environment.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{http, report, service, store};
 
@@ -81,6 +82,8 @@ pub struct Auth {
 pub enum Store {
     /// A directory of this machine.
     Embedded(Embedded),
+    /// A ScyllaDB or Cassandra cluster; an experiment, for one broker.
+    Scylla(Scylla),
 }
 
 /// How [`Store`] is read: an unknown kind beside a known one is an error, not passed over.
@@ -89,11 +92,13 @@ pub enum Store {
 struct Stores {
     #[serde(default)]
     embedded: Embedded,
+    /// Chosen by being there: the defaults do not have it.
+    scylla: Option<Scylla>,
 }
 
 impl From<Stores> for Store {
     fn from(stores: Stores) -> Self {
-        Self::Embedded(stores.embedded)
+        stores.scylla.map_or(Self::Embedded(stores.embedded), Self::Scylla)
     }
 }
 
@@ -121,6 +126,36 @@ pub struct Embedded {
     /// How fast files are prepared while no publish waits for one, in bytes a second; 0 = as fast
     /// as it goes.
     pub fill_bytes_per_second: u64,
+}
+
+/// `[broker.store.scylla]`: its presence chooses it over the embedded store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scylla {
+    /// Some nodes of the cluster, `HOST:PORT`: a list, or a text with commas.
+    #[serde(deserialize_with = "texts")]
+    pub contact_points: Vec<String>,
+    /// Made, with its tables, if it is missing.
+    #[serde(default = "defaults::keyspace")]
+    pub keyspace: String,
+    /// The cluster's one data centre.
+    #[serde(default = "defaults::datacenter")]
+    pub datacenter: String,
+    /// Replicas of a keyspace that is made.
+    #[serde(default = "defaults::replication")]
+    pub replication: u16,
+    /// PEM file of the authority that signed the nodes' certificates; empty = no TLS.
+    #[serde(default)]
+    pub ca_file: PathBuf,
+    /// Who the broker is to the cluster; empty = nobody asks.
+    #[serde(default)]
+    pub user: String,
+    /// The file with that user's password.
+    #[serde(default)]
+    pub password_file: PathBuf,
+    /// How long one statement may take before its outcome is unknown.
+    #[serde(default = "defaults::request_timeout", with = "duration")]
+    pub request_timeout: Duration,
 }
 
 /// `[broker.admin]`.
@@ -206,7 +241,10 @@ impl Settings {
         if self.retention.default > self.retention.max {
             return Err(String::from("retention.default: is longer than broker.retention.max"));
         }
-        let Store::Embedded(Embedded { largest_record_bytes, .. }) = &self.store;
+        // On a cluster a large payload is cut in parts: any body fits.
+        let Store::Embedded(Embedded { largest_record_bytes, .. }) = &self.store else {
+            return Ok(());
+        };
         let body = self.http.body_limit as u64;
         if body.saturating_add(ENTRY_ROOM) <= *largest_record_bytes {
             return Ok(());
@@ -252,6 +290,62 @@ impl Embedded {
             ..store::EmbeddedSettings::default()
         }
     }
+}
+
+impl Scylla {
+    /// What the store takes.
+    pub fn store(&self) -> store::ScyllaSettings {
+        let named = |path: &PathBuf| (!path.as_os_str().is_empty()).then(|| path.clone());
+        store::ScyllaSettings {
+            contact_points: self.contact_points.clone(),
+            keyspace: self.keyspace.clone(),
+            datacenter: self.datacenter.clone(),
+            replication: self.replication,
+            ca_file: named(&self.ca_file),
+            user: self.user.clone(),
+            password_file: named(&self.password_file),
+            request_timeout: self.request_timeout,
+            ..store::ScyllaSettings::default()
+        }
+    }
+}
+
+/// Keys of `[broker.store.scylla]` that may be left out.
+mod defaults {
+    use std::time::Duration;
+
+    use crate::store::ScyllaSettings;
+
+    pub(super) fn keyspace() -> String {
+        ScyllaSettings::default().keyspace
+    }
+
+    pub(super) fn datacenter() -> String {
+        ScyllaSettings::default().datacenter
+    }
+
+    pub(super) fn replication() -> u16 {
+        ScyllaSettings::default().replication
+    }
+
+    pub(super) fn request_timeout() -> Duration {
+        ScyllaSettings::default().request_timeout
+    }
+}
+
+/// A list of texts, or one text with commas.
+fn texts<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Texts {
+        One(String),
+        Many(Vec<String>),
+    }
+    let texts = match Texts::deserialize(from)? {
+        Texts::One(text) => text.split(',').map(|part| part.trim().to_owned()).collect(),
+        Texts::Many(texts) => texts,
+    };
+    Ok(texts.into_iter().filter(|text| !text.is_empty()).collect())
 }
 
 /// An address, or empty text for none.
@@ -324,6 +418,7 @@ mod tests {
             r#"{"store":{"embedded":{"listne":1}}}"#,
             r#"{"store":{"listne":{}}}"#,
             r#"{"store":{"embedded":{},"listne":{}}}"#,
+            r#"{"store":{"scylla":{"contact_points":["x:1"],"listne":1}}}"#,
             r#"{"report":{"listne":1}}"#,
             r#"{"admin":{"listne":1}}"#,
         ] {
@@ -342,10 +437,26 @@ mod tests {
     }
 
     #[test]
+    fn a_cluster_is_chosen_by_naming_it() {
+        let Store::Embedded(_) = read("{}").unwrap().store else { panic!("not the default") };
+        let both = r#"{"store":{"embedded":{},"scylla":{"contact_points":"a:1, b:2"}}}"#;
+        let settings = read(both).unwrap();
+        let Store::Scylla(scylla) = &settings.store else { panic!("not chosen") };
+        assert_eq!(scylla.contact_points, ["a:1", "b:2"]);
+        assert_eq!(scylla.store().request_timeout, Duration::from_secs(5));
+        assert_eq!(scylla.store().ca_file, None);
+        assert_eq!(settings.check(), Ok(()));
+        assert_eq!(read(&serde_json::to_string(&settings).unwrap()).unwrap(), settings);
+        assert!(read(r#"{"store":{"scylla":{}}}"#).is_err(), "it must be said which");
+    }
+
+    #[test]
     fn every_body_that_is_taken_can_be_stored() {
         let mut settings = Settings::default();
         assert_eq!(settings.check(), Ok(()));
-        let Store::Embedded(Embedded { largest_record_bytes, .. }) = &settings.store;
+        let Store::Embedded(Embedded { largest_record_bytes, .. }) = &settings.store else {
+            panic!("not the default")
+        };
         let most = usize::try_from(*largest_record_bytes - ENTRY_ROOM).unwrap();
         settings.http.body_limit = most;
         assert_eq!(settings.check(), Ok(()));
@@ -357,7 +468,7 @@ mod tests {
     fn no_topic_is_promised_more_than_it_may_keep() {
         let mut settings = read(r#"{"retention":{"default":"2d","max":"2d"}}"#).unwrap();
         assert_eq!(settings.check(), Ok(()));
-        let Store::Embedded(embedded) = &settings.store;
+        let Store::Embedded(embedded) = &settings.store else { panic!("not the default") };
         assert_eq!(embedded.store(settings.retention.default).roll_after.as_secs(), 3_600);
         assert_eq!(embedded.store(Duration::from_secs(80)).roll_after.as_secs(), 10);
         settings.retention.max = Duration::from_secs(86_400);

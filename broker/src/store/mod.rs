@@ -60,7 +60,8 @@ pub type Answer<T = ()> = Result<Outcome<T>, StoreError>;
 /// The messages of every topic, in order.
 ///
 /// A topic *life* has its own id; a life never sees the data of another. Offsets are dense from 0.
-/// The unit is the [`Entry`], immutable from its first attempt.
+/// The unit is the [`Entry`], immutable from its first attempt. A store knows an entry by its bits
+/// alone: two commits at one offset that mean different messages must differ in one.
 #[async_trait]
 pub trait MessageLog: Send + Sync {
     /// Creates the log of a new life. Creating one that exists is `Applied`; one that was closed
@@ -257,7 +258,9 @@ mod change_set;
 mod embedded;
 mod faulty;
 mod memory;
+mod scylla;
 
+pub use self::scylla::{OpenError as ScyllaOpenError, Settings as ScyllaSettings};
 pub use embedded::{
     Checked, Copied, CopyError, CopyStage, OpenError, Settings as EmbeddedSettings,
     backup as backup_embedded, check as check_embedded, check_backup, restore as restore_embedded,
@@ -279,6 +282,15 @@ pub async fn open_embedded(
     settings: EmbeddedSettings,
 ) -> Result<Arc<dyn Store>, OpenError> {
     embedded::open(dir, settings).await
+}
+
+/// Opens the store on a ScyllaDB or Cassandra cluster, making keyspace and tables where they are
+/// missing. An experiment: for one broker only.
+///
+/// # Errors
+/// The settings, the cluster or its tables cannot be used: see [`ScyllaOpenError`].
+pub async fn open_scylla(settings: ScyllaSettings) -> Result<Arc<dyn Store>, ScyllaOpenError> {
+    scylla::open(settings).await
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@
 #![allow(clippy::print_stdout, reason = "figures for whoever asks with --nocapture")]
 
 mod bench;
+mod cassandra;
 mod copies;
 mod counts;
 mod crash;

@@ -61,10 +61,10 @@ impl Restart {
     }
 }
 
-/// Makes one test of each law. The fixture is made anew for each.
+/// Makes one test of each law, with the attribute given. The fixture is made anew for each.
 macro_rules! suite {
-    ($fixture:expr) => {
-        $crate::store::conformance::suite!(@each $fixture;
+    ($fixture:expr $(, #[$attribute:meta])?) => {
+        $crate::store::conformance::suite!(@each [$(#[$attribute])?] $fixture;
             // MessageLog
             creating_a_log_that_exists_is_applied,
             a_life_that_was_never_created_is_closed,
@@ -136,13 +136,15 @@ macro_rules! suite {
             any_sequence_answers_as_in_memory,
         );
     };
-    (@each $fixture:expr; $($law:ident),+ $(,)?) => {
-        $(
+    (@each $attributes:tt $fixture:expr; $($law:ident),+ $(,)?) => {
+        $($crate::store::conformance::suite!(@one $attributes $fixture; $law);)+
+    };
+    (@one [$(#[$attribute:meta])?] $fixture:expr; $law:ident) => {
+            $(#[$attribute])?
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $law() {
                 $crate::store::conformance::$law(&$fixture).await;
             }
-        )+
     };
 }
 pub(crate) use suite;

@@ -1,0 +1,6 @@
+//! The store's promises.
+
+use super::Cassandra;
+use crate::store::conformance::suite;
+
+suite!(Cassandra::new(), #[ignore = "needs Cassandra"]);
