@@ -121,19 +121,19 @@ async fn every_mutation_becomes_definite(loss: Loss) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs Cassandra"]
 async fn a_swallowed_reply_is_unknown_and_found_applied() {
-    every_mutation_becomes_definite(Loss::Reply).await;
+    Box::pin(every_mutation_becomes_definite(Loss::Reply)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs Cassandra"]
 async fn a_lost_request_is_unknown_and_applied_then() {
-    every_mutation_becomes_definite(Loss::Request).await;
+    Box::pin(every_mutation_becomes_definite(Loss::Request)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs Cassandra"]
 async fn a_broken_connection_is_unknown_and_found_applied() {
-    every_mutation_becomes_definite(Loss::Connection).await;
+    Box::pin(every_mutation_becomes_definite(Loss::Connection)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
