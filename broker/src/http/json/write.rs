@@ -6,8 +6,8 @@ use std::fmt::{Display, Write as _};
 #[derive(Debug)]
 pub(in super::super) struct Writer {
     out: String,
-    /// `None`: compact.
-    indent: Option<&'static str>,
+    /// Spaces of one level; `None`: compact.
+    indent: Option<usize>,
     depth: usize,
     /// Whether the open container has no element yet.
     is_empty: bool,
@@ -18,12 +18,12 @@ pub(in super::super) struct Writer {
 impl Writer {
     /// Three spaces: most answers.
     pub(in super::super) fn indented() -> Self {
-        Self::new(Some("   "))
+        Self::new(Some(3))
     }
 
     /// One space: status and version.
     pub(in super::super) fn narrow() -> Self {
-        Self::new(Some(" "))
+        Self::new(Some(1))
     }
 
     /// No white space.
@@ -31,7 +31,7 @@ impl Writer {
         Self::new(None)
     }
 
-    fn new(indent: Option<&'static str>) -> Self {
+    const fn new(indent: Option<usize>) -> Self {
         Self { out: String::new(), indent, depth: 0, is_empty: true, after_key: false }
     }
 
@@ -133,11 +133,10 @@ impl Writer {
     }
 
     fn line(&mut self) {
+        /// Deeper than any answer is.
+        const LINE: &str = "\n                                                ";
         if let Some(indent) = self.indent {
-            self.out.push('\n');
-            for _ in 0..self.depth {
-                self.out.push_str(indent);
-            }
+            self.out.push_str(LINE.get(..=indent * self.depth).unwrap_or(LINE));
         }
     }
 }
