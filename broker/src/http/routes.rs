@@ -47,6 +47,8 @@ pub(super) struct Row {
     pub(super) method: &'static str,
     /// Segments are literals, `{variable}` or `{variable}:verb`.
     pub(super) pattern: &'static str,
+    /// What a path that fits ends with: most rows are passed over by that alone.
+    ending: &'static str,
     pub(super) action: Action,
 }
 
@@ -60,7 +62,22 @@ pub(super) struct Names<'a> {
 }
 
 const fn row(method: &'static str, pattern: &'static str, action: Action) -> Row {
-    Row { method, pattern, action }
+    Row { method, pattern, ending: ending(pattern), action }
+}
+
+/// What stands behind the last variable, or the last literal.
+const fn ending(pattern: &'static str) -> &'static str {
+    let mut head = pattern.as_bytes();
+    while let [before @ .., last] = head {
+        if matches!(last, b'}' | b'/') {
+            break;
+        }
+        head = before;
+    }
+    match pattern.split_at_checked(head.len()) {
+        Some((_, ending)) => ending,
+        None => pattern,
+    }
 }
 
 macro_rules! table {
@@ -120,7 +137,9 @@ pub(super) fn find<'p>(
     method: &str,
     path: &[&'p str],
 ) -> Result<(&'static Row, Names<'p>), Refusal> {
-    let mut rows = TABLE.iter().filter(|row| row.method == method);
+    let last = path.last().copied().unwrap_or_default();
+    let may_fit = |row: &&Row| row.method == method && last.ends_with(row.ending);
+    let mut rows = TABLE.iter().filter(may_fit);
     rows.find_map(|row| Some((row, names(row.pattern, path)?))).ok_or(match path {
         ["v1", "version"] => Refusal::WrongMethod,
         _ => Refusal::UnknownPath,
