@@ -4,8 +4,7 @@
 //! base64 exactly as an encoder writes it is stored decoded and encoded again on the way out (a
 //! quarter less disk); anything else is stored verbatim, because AMS never checks (O12).
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64_simd::STANDARD;
 use bytes::Bytes;
 
 use super::codec::{Malformed, Put, Reader};
@@ -138,7 +137,11 @@ impl<'a> Data<'a> {
     pub fn write_text(self, out: &mut String) {
         match self {
             Self::Verbatim(text) => out.push_str(text),
-            Self::Decoded(bytes) => STANDARD.encode_string(bytes, out),
+            Self::Decoded(bytes) => {
+                // The encoder makes room for no more than this text.
+                out.reserve(bytes.len().div_ceil(3) * 4);
+                STANDARD.encode_append(bytes, out);
+            }
         }
     }
 }
@@ -166,13 +169,17 @@ fn read<'a>(reader: &mut Reader<'a>) -> Result<MessageRef<'a>, Malformed> {
 #[derive(Debug, Default)]
 pub struct BatchBuilder {
     packed: Vec<u8>,
-    scratch: Vec<u8>,
     count: u32,
     ams_bytes: u64,
     bytes: u64,
 }
 
 impl BatchBuilder {
+    /// A builder with room for about `bytes` bytes, packed.
+    pub fn with_capacity(bytes: usize) -> Self {
+        Self { packed: Vec::with_capacity(bytes), ..Self::default() }
+    }
+
     /// How many messages were pushed.
     pub const fn len(&self) -> u32 {
         self.count
@@ -193,16 +200,9 @@ impl BatchBuilder {
         sorted.sort_by_key(|(key, _)| *key);
         sorted.dedup_by_key(|(key, _)| *key);
 
-        self.scratch.clear();
-        // The strict decoder refuses missing padding, foreign characters and stray trailing bits:
-        // what it accepts is what the encoder would write.
-        let decoded = STANDARD.decode_vec(data, &mut self.scratch).is_ok();
-        let stored = if decoded { self.scratch.as_slice() } else { data.as_bytes() };
-        let mut flags = if decoded { DATA_IS_DECODED } else { 0 };
-        if !sorted.is_empty() {
-            flags |= HAS_ATTRIBUTES;
-        }
-        self.packed.put_u8(flags);
+        let flags_at = self.packed.len();
+        let flags = if sorted.is_empty() { 0 } else { HAS_ATTRIBUTES };
+        self.packed.put_u8(flags | DATA_IS_DECODED);
         if !sorted.is_empty() {
             self.packed.put_varint(sorted.len() as u64);
             for (key, value) in &sorted {
@@ -211,10 +211,33 @@ impl BatchBuilder {
                 self.bytes += (key.len() + value.len()) as u64;
             }
         }
-        self.packed.put_bytes(stored);
+        let length_at = self.packed.len();
+        if let Some(stored) = self.put_decoded(data) {
+            self.bytes += stored;
+        } else {
+            self.packed.truncate(length_at);
+            if let Some(byte) = self.packed.get_mut(flags_at) {
+                *byte = flags;
+            }
+            self.packed.put_bytes(data.as_bytes());
+            self.bytes += data.len() as u64;
+        }
         self.count = self.count.saturating_add(1);
         self.ams_bytes += data.len() as u64;
-        self.bytes += stored.len() as u64;
+    }
+
+    /// Appends what `data` stands for, straight into its place, and says how many bytes that is;
+    /// `None`, with anything appended, when it is not what the encoder would write. The strict
+    /// decoder refuses missing padding, foreign characters and stray trailing bits.
+    fn put_decoded(&mut self, data: &str) -> Option<u64> {
+        let padding = data.bytes().rev().take(2).take_while(|byte| *byte == b'=').count();
+        let len = (data.len() / 4 * 3).checked_sub(padding)?;
+        self.packed.put_varint(len as u64);
+        // The decoder itself makes room for no more than this message, each time.
+        self.packed.reserve(len);
+        let begin = self.packed.len();
+        STANDARD.decode_append(data, &mut self.packed).ok()?;
+        (self.packed.len() - begin == len).then_some(len as u64)
     }
 
     /// Appends all messages of `batch`.

@@ -1,6 +1,6 @@
 //! `topics:publish`: the body goes straight into one packed batch, no object per message.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
@@ -31,7 +31,10 @@ fn message_ids(first: Offset, count: u64) -> String {
     json.object(|json| {
         json.key("messageIds").list(|json| {
             for i in 0..count {
-                json.text(&first.plus(i).to_string());
+                json.raw_text(|out| {
+                    // Writing to a `String` cannot fail.
+                    write!(out, "{}", first.plus(i)).unwrap_or_default();
+                });
             }
         });
     });
@@ -43,7 +46,9 @@ fn read(body: &[u8], settings: &Settings) -> Result<Batch, Refusal> {
     const INVALID: Refusal = Refusal::Argument(argument::MESSAGE);
     let body = std::str::from_utf8(body).map_err(|_| INVALID)?;
     let mut reader = serde_json::Deserializer::from_str(body);
-    let mut packing = Packing { settings, batch: BatchBuilder::default(), count: 0, attributes: 0 };
+    // Data is three quarters of its text; a batch stays in memory, so no more than that.
+    let batch = BatchBuilder::with_capacity(body.len() / 4 * 3 + 64);
+    let mut packing = Packing { settings, batch, count: 0, attributes: 0 };
     reader.deserialize_any(BodyVisitor(&mut packing)).map_err(|_| INVALID)?;
     reader.end().map_err(|_| INVALID)?;
     let limit = settings.messages_per_request;

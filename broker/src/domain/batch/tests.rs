@@ -4,18 +4,31 @@
 
 use std::collections::BTreeMap;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use proptest::prelude::*;
 
-use super::*;
+use super::{Batch, BatchBuilder, DATA_IS_DECODED, Data, HAS_ATTRIBUTES};
 
 type Message = (Vec<(String, String)>, String);
 
 /// Texts of every sort, and many that are nearly base64.
 fn data() -> impl Strategy<Value = String> {
-    let encoded = prop::collection::vec(any::<u8>(), 0..40).prop_map(|raw| STANDARD.encode(raw));
+    // Also longer than what a decoder takes in one step.
+    let raw = prop::collection::vec(any::<u8>(), 0..200);
+    let encoded = raw.prop_map(|raw| STANDARD.encode(raw));
+    let spoilt = (encoded.clone(), any::<prop::sample::Index>(), "[A-Za-z0-9+/=_\\-\n ]");
+    let spoilt = spoilt.prop_map(|(mut text, at, with)| {
+        if !text.is_empty() {
+            let at = at.index(text.len());
+            text.replace_range(at..=at, &with);
+        }
+        text
+    });
     prop_oneof![
         any::<String>(),
         encoded,
+        spoilt,
         "[A-Za-z0-9+/]{0,9}={0,3}",
         "[A-Za-z0-9+/_\\-]{4}{0,3}[A-Za-z0-9+/]{2}[=\n ]{2}",
     ]
