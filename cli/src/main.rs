@@ -21,6 +21,10 @@ use args::{Alert, Args, Command};
 use config::Config;
 use failure::Failure;
 
+/// A publish and its answer are some dozen small allocations on two threads.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     match run(Args::parse()) {
         Ok(()) => ExitCode::SUCCESS,
