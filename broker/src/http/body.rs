@@ -64,29 +64,34 @@ impl Body {
             return Err(Refusal::UnreadableBody);
         };
         let start = Instant::now();
+        // A body that comes in one piece is not copied.
+        let mut whole = Bytes::new();
         let mut read = BytesMut::new();
         loop {
-            let earned = Duration::from_secs(read.len() as u64 / self.rate);
+            let earned = Duration::from_secs((whole.len() + read.len()) as u64 / self.rate);
             let Ok(next) = timeout_at(start + self.deadline + earned, payload.next()).await else {
                 self.must_close.set(true);
                 return Err(Refusal::SlowBody);
             };
             match next {
+                None if read.is_empty() => return Ok(whole),
                 None => return Ok(read.freeze()),
                 Some(Err(_)) => {
                     self.must_close.set(true);
                     return Err(Refusal::UnreadableBody);
                 }
-                Some(Ok(chunk)) if read.len() + chunk.len() > self.limit => {
-                    let size = (read.len() + chunk.len()) as u64;
+                Some(Ok(chunk)) if whole.len() + read.len() + chunk.len() > self.limit => {
+                    let size = (whole.len() + read.len() + chunk.len()) as u64;
                     self.payload.set(Some(payload));
                     return Err(Refusal::TooLarge { size, limit });
                 }
+                Some(Ok(chunk)) if whole.is_empty() && read.is_empty() => whole = chunk,
                 Some(Ok(chunk)) => {
                     if read.is_empty() {
                         let length = self.length.unwrap_or_default();
                         let trusted = usize::try_from(length).map_or(TRUSTED, |n| n.min(TRUSTED));
-                        read.reserve(trusted.max(chunk.len()));
+                        read.reserve(trusted.max(whole.len() + chunk.len()));
+                        read.extend_from_slice(&std::mem::take(&mut whole));
                     }
                     read.extend_from_slice(&chunk);
                 }
