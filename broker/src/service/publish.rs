@@ -240,7 +240,8 @@ fn pack(waiting: &[Waiting]) -> Batch {
     if let [only] = waiting {
         return only.batch.clone();
     }
-    let mut together = BatchBuilder::default();
+    let bytes = waiting.iter().map(|one| one.batch.packed().len()).sum();
+    let mut together = BatchBuilder::with_capacity(bytes);
     waiting.iter().for_each(|one| together.append(&one.batch));
     together.finish()
 }

@@ -56,6 +56,7 @@ pub(super) struct Plan {
 /// Decides `batch`, whose mutations are all of `stream`.
 pub(super) fn evaluate(shared: &Shared, stream: Stream, batch: Vec<Waiting>) -> Plan {
     let mut plan = Plan::default();
+    plan.payload.reserve(batch.iter().map(|waiting| waiting.record.len()).sum());
     match stream {
         Stream::Entries => {
             let topics = shared.topics.read().unwrap_or_else(std::sync::PoisonError::into_inner);
