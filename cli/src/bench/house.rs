@@ -58,10 +58,16 @@ impl House {
         field(&made, "token").ok_or_else(|| Failure::Other(format!("no token in {made}")))
     }
 
+    /// A topic that only an admin may use.
+    pub(super) async fn bare_topic(&mut self, name: &str) -> Result<(), Failure> {
+        let path = format!("projects/{PROJECT}/topics/{name}");
+        self.call("PUT", &path, "{}").await.map(drop)
+    }
+
     /// A topic that the publisher may use.
     pub(super) async fn topic(&mut self, name: &str) -> Result<(), Failure> {
+        self.bare_topic(name).await?;
         let path = format!("projects/{PROJECT}/topics/{name}");
-        self.call("PUT", &path, "{}").await?;
         let acl = r#"{"authorized_users":["publisher"]}"#;
         self.call("POST", &format!("{path}:modifyAcl"), acl).await.map(drop)
     }

@@ -11,6 +11,7 @@ mod options;
 mod probe;
 mod process;
 mod report;
+mod resources;
 mod rounds;
 mod statistics;
 mod workloads;

@@ -29,6 +29,10 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u16).range(1..=10_000))]
     pub(super) topics: u16,
 
+    /// Topics, and subscriptions, of the look at idle memory; 0 leaves it and the restart out
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(..=20_000))]
+    pub(super) objects: u32,
+
     /// Divides what is published before a workload that only reads
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     pub(super) shrink: u64,

@@ -1,5 +1,6 @@
 //! What is told about a run: a table for people, and everything for programs.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -17,6 +18,11 @@ const OTHER_CORES: f64 = 0.1;
 /// So are those whose floor is further from its median than this share.
 const FLOOR_DRIFT: f64 = 0.15;
 
+/// Writing to a `String` cannot fail.
+macro_rules! put {
+    ($text:expr, $($arg:tt)*) => { write!($text, $($arg)*).unwrap_or_default() };
+}
+
 /// A whole run.
 #[derive(Debug, Serialize)]
 pub(super) struct Record {
@@ -28,6 +34,8 @@ pub(super) struct Record {
     /// How long all of it took, s.
     took: u64,
     rows: Vec<Row>,
+    /// Memory and restart, measured once.
+    resources: BTreeMap<&'static str, f64>,
 }
 
 /// One workload in all rounds.
@@ -61,7 +69,12 @@ impl Row {
 }
 
 impl Record {
-    pub(super) fn new(options: &Options, rows: Vec<Row>, took: Duration) -> Self {
+    pub(super) fn new(
+        options: &Options,
+        rows: Vec<Row>,
+        resources: BTreeMap<&'static str, f64>,
+        took: Duration,
+    ) -> Self {
         Self {
             version: env!("CARGO_PKG_VERSION"),
             machine: probe::machine_name(),
@@ -70,6 +83,7 @@ impl Record {
             warm_up: options.warm_up,
             took: took.as_secs(),
             rows,
+            resources,
         }
     }
 }
@@ -111,6 +125,12 @@ pub(super) fn markdown(record: &Record) -> String {
     for row in &record.rows {
         extras(&mut text, record, row);
     }
+    if !record.resources.is_empty() {
+        text.push_str("\nMemory and restart, once:\n\n| figure | value |\n|---|---|\n");
+        for (name, value) in &record.resources {
+            put!(text, "| {name} | {value:.0} |\n");
+        }
+    }
     let noisy: Vec<&str> =
         record.rows.iter().filter(|row| !row.quiet().1).map(|row| row.workload).collect();
     if !noisy.is_empty() {
@@ -124,11 +144,6 @@ pub(super) fn markdown(record: &Record) -> String {
         text.push_str(&text_of);
     }
     text
-}
-
-/// Writing to a `String` cannot fail.
-macro_rules! put {
-    ($text:expr, $($arg:tt)*) => { write!($text, $($arg)*).unwrap_or_default() };
 }
 
 fn line(text: &mut String, row: &Row) {
@@ -239,9 +254,11 @@ mod tests {
             warm_up: 1.0,
             took: 1,
             rows,
+            resources: BTreeMap::from([("bytes per idle topic", 700.0)]),
         };
         let text = markdown(&record);
         assert!(text.contains("0 of 1") && text.contains("every round of W2"), "{text}");
+        assert!(text.contains("| bytes per idle topic | 700 |"), "{text}");
         assert!(page(&record).starts_with("# Benchmarks\n"));
         assert!(json(&record).unwrap().contains("\"workload\": \"W2\""));
     }

@@ -1,6 +1,6 @@
 //! Rounds: each workload on an empty store, next to its floor.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,9 +14,16 @@ use super::options::Options;
 use super::probe;
 use super::process::Process;
 use super::report::{self, Record, Row};
+use super::resources;
 use super::workloads::{Shape, Workload};
 use crate::failure::Failure;
 use crate::print;
+
+/// What is published before the restart.
+const RESTART_MESSAGES: u64 = 100_000;
+
+/// Within this time metrics-svc learns everything.
+const REPORTED: Duration = Duration::from_secs(12);
 
 /// What the whole run uses.
 struct Run {
@@ -49,7 +56,12 @@ pub(super) async fn run(options: &Options, workloads: &[&'static Workload]) -> R
             }
         }
     }
-    let record = Record::new(options, rows, begun.elapsed());
+    let resources = if options.workload.is_empty() && options.objects > 0 {
+        run.resources(options).await?
+    } else {
+        std::collections::BTreeMap::new()
+    };
+    let record = Record::new(options, rows, resources, begun.elapsed());
     print::lines(&[String::new(), report::markdown(&record)])?;
     let write = |path: &Option<std::path::PathBuf>, text: &str| match path {
         None => Ok(()),
@@ -133,16 +145,39 @@ impl Run {
     }
 
     async fn ours(&self, workload: &Workload) -> Result<Figures, Failure> {
-        let data = self.home.path().join("data");
-        copy_certificates(&self.home.path().join("tls"), &data.join("tls"))
-            .map_err(|error| Failure::Other(format!("{}: {error}", data.display())))?;
+        let data = self.empty_data()?;
         let mut house = House::open(&data).await?;
         let measured = measure(workload, &mut house, &data, &self.scale, &self.trust).await;
         drop(house);
-        if let Err(error) = std::fs::remove_dir_all(&data) {
-            print::error(&format!("{}: {error}", data.display()));
-        }
+        forget(&data);
         measured.map_err(|failure| Failure::Other(format!("{}: {failure}", workload.id)))
+    }
+
+    async fn resources(
+        &self,
+        options: &Options,
+    ) -> Result<std::collections::BTreeMap<&'static str, f64>, Failure> {
+        let data = self.empty_data()?;
+        print::lines(&[format!("{} idle topics and subscriptions, restart", options.objects)])?;
+        let messages = RESTART_MESSAGES / self.scale.shrink;
+        let reported = REPORTED / u32::try_from(self.scale.shrink).unwrap_or(u32::MAX);
+        let measured = resources::measure(&data, options.objects, messages, reported).await;
+        forget(&data);
+        measured
+    }
+
+    /// A data directory that holds nothing but certificates.
+    fn empty_data(&self) -> Result<PathBuf, Failure> {
+        let data = self.home.path().join("data");
+        copy_certificates(&self.home.path().join("tls"), &data.join("tls"))
+            .map_err(|error| Failure::Other(format!("{}: {error}", data.display())))?;
+        Ok(data)
+    }
+}
+
+fn forget(data: &Path) {
+    if let Err(error) = std::fs::remove_dir_all(data) {
+        print::error(&format!("{}: {error}", data.display()));
     }
 }
 
