@@ -40,6 +40,8 @@ pub(super) struct Figures {
     pub(super) latency: [f64; 4],
     /// CPU per message, us.
     pub(super) server_cpu: f64,
+    /// The same by the names of threads.
+    pub(super) threads: BTreeMap<String, f64>,
     pub(super) client_cpu: f64,
     /// Cores that neither used.
     pub(super) other_cores: f64,
@@ -57,10 +59,13 @@ impl Figures {
     pub(super) fn of(done: &Done, tally: &Tally, server: u32) -> Self {
         let messages = as_f64(tally.messages);
         let micros = |duration: Duration| duration.as_secs_f64() * 1e6;
+        let threads = done.usage.threads.iter();
+        let threads = threads.map(|(name, cpu)| (name.clone(), per(micros(*cpu), messages)));
         Self {
             rate: per(messages, done.usage.length.as_secs_f64()),
             latency: quantiles(&tally.latencies),
             server_cpu: per(micros(done.usage.server_cpu), messages),
+            threads: threads.collect(),
             client_cpu: per(micros(done.usage.client_cpu), messages),
             other_cores: done.usage.other_cores,
             resident: probe::resident(server),

@@ -18,7 +18,7 @@ pub(crate) struct Options {
     pub(super) rounds: u32,
 
     /// Seconds of each measurement
-    #[arg(long, default_value_t = 1.5, value_parser = seconds)]
+    #[arg(long, default_value_t = 1.25, value_parser = seconds)]
     pub(super) seconds: f64,
 
     /// Seconds before each measurement that do not count

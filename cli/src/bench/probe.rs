@@ -1,5 +1,6 @@
 //! What the machine says about itself: CPU of processes, memory, the disk below a directory.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -14,6 +15,8 @@ const SECTOR: u64 = 512;
 pub(super) struct Reading {
     at: Instant,
     server: Duration,
+    /// The server's, by the name of its threads.
+    threads: BTreeMap<String, Duration>,
     client: Duration,
     /// All processes together, interrupts and idling not counted.
     machine: Duration,
@@ -32,6 +35,8 @@ struct Disk {
 pub(super) struct Usage {
     pub(super) length: Duration,
     pub(super) server_cpu: Duration,
+    /// The same by the name of the server's threads.
+    pub(super) threads: BTreeMap<String, Duration>,
     pub(super) client_cpu: Duration,
     /// Cores that neither server nor client used.
     pub(super) other_cores: f64,
@@ -47,6 +52,7 @@ impl Reading {
         Self {
             at: Instant::now(),
             server: cpu_of(&pid.to_string()),
+            threads: threads_of(pid),
             client: cpu_of("self"),
             machine: machine(),
             disk: disk(data),
@@ -61,9 +67,13 @@ impl Reading {
         let others = self.machine.saturating_sub(earlier.machine);
         let others = others.saturating_sub(server_cpu + client_cpu);
         let disk = self.disk.zip(earlier.disk);
+        let before = |name: &str| earlier.threads.get(name).copied().unwrap_or_default();
+        let threads = self.threads.iter();
+        let threads = threads.map(|(name, cpu)| (name.clone(), cpu.saturating_sub(before(name))));
         Usage {
             length,
             server_cpu,
+            threads: threads.collect(),
             client_cpu,
             other_cores: super::statistics::per(others.as_secs_f64(), length.as_secs_f64()),
             disk_bytes: disk
@@ -76,10 +86,28 @@ impl Reading {
 /// User and system time of a process; 0 when it is gone.
 fn cpu_of(process: &str) -> Duration {
     let text = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    named_cpu(&text).map_or(Duration::ZERO, |(_, cpu)| cpu)
+}
+
+/// User and system time of the threads of a process, those of one name together.
+fn threads_of(pid: u32) -> BTreeMap<String, Duration> {
+    let mut threads = BTreeMap::new();
+    for task in fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten() {
+        let text = fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+        if let Some((name, cpu)) = named_cpu(&text) {
+            *threads.entry(name.to_owned()).or_default() += cpu;
+        }
+    }
+    threads
+}
+
+/// Name, user and system time in a line of `/proc/*/stat`.
+fn named_cpu(stat: &str) -> Option<(&str, Duration)> {
     // The name, in brackets, may hold anything.
-    let fields = text.rsplit_once(')').map_or("", |(_, fields)| fields);
-    let ticks = |at: usize| fields.split_whitespace().nth(at).and_then(|text| text.parse().ok());
-    TICK * (ticks(11).unwrap_or(0) + ticks(12).unwrap_or(0))
+    let (head, fields) = stat.rsplit_once(')')?;
+    let (_, name) = head.split_once('(')?;
+    let ticks = |at: usize| fields.split_whitespace().nth(at)?.parse::<u32>().ok();
+    Some((name, TICK * (ticks(11)? + ticks(12)?)))
 }
 
 fn machine() -> Duration {
@@ -150,6 +178,14 @@ mod tests {
         assert_eq!(find(text, 254, 0), Some(Disk { bytes_written: 700 * 512, flushes: 160 }));
         assert_eq!(find(text, 8, 0), None);
         assert_eq!(find("254 0 vda 1", 254, 0), None);
+    }
+
+    #[test]
+    fn a_thread_may_have_any_name() {
+        let stat = "7 (a) b) S 1 7 7 0 -1 4194304 100 0 0 0 250 150 0 0 20 0 1 0 5 6 7";
+        assert_eq!(named_cpu(stat), Some(("a) b", Duration::from_secs(4))));
+        assert_eq!(named_cpu(""), None);
+        assert!(!threads_of(std::process::id()).is_empty());
     }
 
     #[test]

@@ -125,6 +125,7 @@ pub(super) fn markdown(record: &Record) -> String {
     for row in &record.rows {
         extras(&mut text, record, row);
     }
+    threads(&mut text, record);
     if !record.resources.is_empty() {
         text.push_str("\nMemory and restart, once:\n\n| figure | value |\n|---|---|\n");
         for (name, value) in &record.resources {
@@ -172,6 +173,27 @@ fn line(text: &mut String, row: &Row) {
     }
     let kept = if is_quiet { rounds.len() } else { 0 };
     put!(text, "| {kept} of {} |\n", row.rounds.len());
+}
+
+/// Which threads use the CPU; idle ones are left out.
+fn threads(text: &mut String, record: &Record) {
+    text.push_str(
+        "\nWhere the server's CPU goes, us per message by thread:\n\n| # | threads |\n|---|---|\n",
+    );
+    for row in &record.rows {
+        let (rounds, _) = row.quiet();
+        let mut names: Vec<&String> =
+            rounds.iter().flat_map(|(ours, _)| ours.threads.keys()).collect();
+        names.sort();
+        names.dedup();
+        let shown = names.into_iter().filter_map(|name| {
+            let used = rounds.iter().map(|(ours, _)| ours.threads.get(name).copied());
+            let Spread { median, .. } = Spread::of(used.map(Option::unwrap_or_default))?;
+            (median >= 0.005).then(|| format!("{name} {median:.2}"))
+        });
+        let shown: Vec<String> = shown.collect();
+        put!(text, "| {} | {} |\n", row.workload, shown.join(", "));
+    }
 }
 
 fn extras(text: &mut String, record: &Record, row: &Row) {
