@@ -63,7 +63,7 @@ pub(super) async fn run(options: &Options, workloads: &[&'static Workload]) -> R
     };
     let record = Record::new(options, rows, resources, begun.elapsed());
     print::lines(&[String::new(), report::markdown(&record)])?;
-    let write = |path: &Option<std::path::PathBuf>, text: &str| match path {
+    let write = |path: &Option<PathBuf>, text: &str| match path {
         None => Ok(()),
         Some(path) => std::fs::write(path, text)
             .map_err(|error| Failure::Other(format!("{}: {error}", path.display()))),
