@@ -18,7 +18,7 @@ use crate::files::{self, Readers};
 use crate::http;
 use crate::http::tls::{Certificates, TlsError};
 use crate::report::{ClientError, Reporter};
-use crate::service::{self, Broker, StoreFault};
+use crate::service::{self, Broker, Loss, StoreFault};
 use crate::store::{self, Checked, Copied, CopyProgress, Scope, Store};
 
 /// Requests in flight may take this long once the broker drains; last report and store come after,
@@ -306,7 +306,9 @@ pub async fn backup(
     dry_run: bool,
     progress: CopyProgress,
 ) -> Result<Copied, StartError> {
-    Ok(store::backup_embedded(&dir.join("broker"), to, dry_run, progress).await?)
+    let mut copied = store::backup_embedded(&dir.join("broker"), to, dry_run, progress).await?;
+    tell_recorded(to, &mut copied.checked).await?;
+    Ok(copied)
 }
 
 /// Makes the backup `from` the store in `dir`, which must have none; without `dir` it only
@@ -323,7 +325,18 @@ pub async fn restore(
     if let Some(home) = &home {
         files::make_dir(home).map_err(|error| StartError::file(home, &error))?;
     }
-    Ok(store::restore_embedded(from, home.as_deref(), progress).await?)
+    let mut copied = store::restore_embedded(from, home.as_deref(), progress).await?;
+    tell_recorded(from, &mut copied.checked).await?;
+    Ok(copied)
+}
+
+/// Asks the catalogue in `backup` which damage is recorded, if there is any.
+async fn tell_recorded(backup: &Path, checked: &mut Checked) -> Result<(), StartError> {
+    if !checked.damage.is_empty() {
+        let (image, _) = store::check_backup(backup, Arc::new(|_, _, _| {})).await?;
+        service::tell_recorded(&image, checked).await?;
+    }
+    Ok(())
 }
 
 /// Reads everything in the store of `dir`, which no process serves, or in `backup`; changes
@@ -340,8 +353,54 @@ pub async fn check(
         Some(backup) => store::check_backup(backup, progress).await?,
         None => store::check_embedded(&dir.join("broker"), progress).await?,
     };
-    checked.damage.extend(service::check(store).await?);
+    service::tell_recorded(&store, &mut checked).await?;
+    checked.references = service::check(&store).await?;
     Ok(checked)
+}
+
+/// What a repair gave up, or would, and what it cannot mend.
+#[derive(Debug)]
+pub struct Repaired {
+    /// Messages that are lost.
+    pub losses: Vec<Loss>,
+    /// What was found, as it is afterwards (or would be).
+    pub checked: Checked,
+}
+
+/// Gives up what is damaged in sealed files of the store in `dir`, which no process serves: from
+/// then on it is passed over and counted as lost. With `dry_run` it only says what that would be.
+///
+/// # Errors
+/// See [`StartError`]: a store that cannot be opened cannot be repaired; it is restored.
+pub async fn repair(
+    settings: &Settings,
+    dir: &Path,
+    clock: &dyn Clock,
+    dry_run: bool,
+    progress: CopyProgress,
+) -> Result<Repaired, StartError> {
+    let config::Store::Embedded(embedded) = &settings.store else {
+        let text = "this kind of store has tools of its own for repairs";
+        return Err(StartError::Refused(String::from(text)));
+    };
+    let home = dir.join("broker");
+    let (image, mut checked) = store::check_embedded(&home, progress).await?;
+    service::tell_recorded(&image, &mut checked).await?;
+    checked.references = service::check(&image).await?;
+    let losses = service::losses(&image, &checked.damage).await?;
+    // It holds the directory's lock.
+    drop(image);
+    if !dry_run && !losses.is_empty() {
+        let store = store::open_embedded(&home, embedded.store(settings.retention.default)).await?;
+        let given_up = service::give_up(&store, &checked.damage, clock.wall()).await;
+        let told = match given_up {
+            Ok(()) => service::tell_recorded(&store, &mut checked).await,
+            Err(error) => Err(error),
+        };
+        store.close_store().await?;
+        told?;
+    }
+    Ok(Repaired { losses, checked })
 }
 
 fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {

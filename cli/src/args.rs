@@ -66,6 +66,12 @@ pub(crate) enum Command {
         #[arg(value_name = "BACKUP")]
         backup: Option<PathBuf>,
     },
+    /// Give up what `check` finds damaged: it is passed over from then on, and counted as lost
+    Repair {
+        /// Only say what would be lost
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Alarms
     Alert {
         #[command(subcommand)]
@@ -97,6 +103,7 @@ impl Args {
                 Command::Backup { .. }
                 | Command::Restore { .. }
                 | Command::Check { .. }
+                | Command::Repair { .. }
                 | Command::Alert { .. }
                 | Command::Bench(_),
             ) => (false, false),

@@ -1,12 +1,15 @@
-//! `ams backup`, `ams restore`, `ams check`: copies of the store and what is in them.
+//! `ams backup`, `ams restore`, `ams check`, `ams repair`: copies of the store and what is in them.
 
 use std::path::Path;
 use std::sync::Arc;
 
+use broker::app::Repaired;
+use broker::clock::SystemClock;
 use broker::control::{self, ControlError};
 use broker::store::{Checked, Copied, CopyStage};
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::config::Config;
 use crate::failure::Failure;
 use crate::print;
 
@@ -119,11 +122,46 @@ pub(crate) async fn check(data: &Path, backup: Option<&Path>) -> Result<(), Fail
     sound(&checked)
 }
 
+/// Gives up what is damaged in the store of `data`, which must not run.
+pub(crate) async fn repair(config: &Config, data: &Path, dry_run: bool) -> Result<(), Failure> {
+    let bar = Bar::new();
+    let shown = bar.clone();
+    let progress = Arc::new(move |stage, done, all| shown.show(stage, done, all));
+    let clock = SystemClock::start();
+    let repaired =
+        broker::app::repair(&config.broker, data, clock.as_ref(), dry_run, progress).await;
+    bar.end();
+    let Repaired { losses, checked } = repaired?;
+    let mut lines = Vec::new();
+    for loss in &losses {
+        let (from, last) = (loss.from, loss.to.0.saturating_sub(1));
+        let name = format!("/projects/{}/topics/{}", loss.project, loss.topic);
+        lines.push(format!("messages {from} to {last} of {name}"));
+        for (subscription, count) in &loss.subscriptions {
+            lines.push(format!("  of them {count} not acknowledged by {subscription}"));
+        }
+    }
+    lines.push(match (losses.len(), dry_run) {
+        (0, _) => String::from("nothing to give up"),
+        (_, true) => String::from("would be given up; --dry-run: nothing was changed"),
+        (_, false) => String::from("given up: passed over from now on, and counted as lost"),
+    });
+    print::lines(&lines)?;
+    if dry_run && !losses.is_empty() { Ok(()) } else { sound(&checked) }
+}
+
 /// Prints what is damaged, if anything is.
 fn sound(checked: &Checked) -> Result<(), Failure> {
-    if checked.damage.is_empty() {
-        return print::lines(&[String::from("no damage found")]);
+    let recorded = checked.recorded.iter().map(|damage| format!("given up: {damage}"));
+    let mut lines: Vec<String> = recorded.collect();
+    let open = checked.damage.len() + checked.references.len();
+    if open == 0 {
+        let no = if lines.is_empty() { "no damage found" } else { "no other damage found" };
+        lines.push(String::from(no));
+        return print::lines(&lines);
     }
-    print::lines(&checked.damage)?;
-    Err(Failure::Damaged(format!("{} places are damaged", checked.damage.len())))
+    lines.extend(checked.damage.iter().map(ToString::to_string));
+    lines.extend(checked.references.iter().cloned());
+    print::lines(&lines)?;
+    Err(Failure::Damaged(format!("{open} places are damaged")))
 }

@@ -56,6 +56,7 @@ fn run(args: Args) -> Result<(), Failure> {
             Some(Command::Backup { to, dry_run }) => copies::backup(data, to, *dry_run).await,
             Some(Command::Restore { from, dry_run }) => copies::restore(data, from, *dry_run).await,
             Some(Command::Check { backup }) => copies::check(data, backup.as_deref()).await,
+            Some(Command::Repair { dry_run }) => copies::repair(&config, data, *dry_run).await,
             Some(Command::Alert { what: Alert::Test { to } }) => alert::test(&config, to).await,
             Some(Command::Bench(options)) => {
                 let mut signals = run::Signals::listen()?;

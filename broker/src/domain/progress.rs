@@ -5,6 +5,7 @@
 
 use super::codec::{Malformed, Put, Reader};
 use super::entry::Head;
+use super::holes::Holes;
 use super::ids::{Offset, TopicId};
 use clock::Time;
 
@@ -225,9 +226,9 @@ impl Progress {
         }
     }
 
-    /// What is true at `now`, given the head of the *same topic life*. Pure: reading it a hundred
-    /// times or never makes no difference to what is saved next.
-    pub fn facts(&self, now: Time, head: &Head, deadline_seconds: i64) -> Facts {
+    /// What is true at `now`, given the head and the holes of the *same topic life*. Pure: reading
+    /// it a hundred times or never makes no difference to what is saved next.
+    pub fn facts(&self, now: Time, head: &Head, holes: &Holes, deadline_seconds: i64) -> Facts {
         let mut progress = self.clone();
         if let Some(window) = &mut progress.window
             && !window.expired
@@ -239,13 +240,12 @@ impl Progress {
         }
         // Retention is the only thing that trims today; its losses are told apart from seeks.
         if progress.position < head.start {
-            let lost = head.start.since(progress.position);
-            let known = progress.high_water.max(progress.position);
-            progress.counters.lost.retention += lost;
-            progress.counters.lost_never_acked += head.start.since(known).min(lost);
-            progress.position = head.start;
-            progress.window = None;
-            progress.clocks.front_attempts = 0;
+            progress.counters.lost.retention += progress.lose(head.start);
+        }
+        // Given up by an operator, and met now. A position that seeks back loses them again.
+        let behind = holes.pass(progress.position).min(head.next);
+        if progress.position < behind {
+            progress.counters.lost.damage += progress.lose(behind);
         }
         let backlog = head.next.since(progress.position);
         let outstanding = progress
@@ -259,6 +259,18 @@ impl Progress {
             outstanding,
             progress,
         }
+    }
+
+    /// Moves the position to `to`, past messages that are gone; answers how many, for whoever
+    /// counts them by reason.
+    fn lose(&mut self, to: Offset) -> u64 {
+        let lost = to.since(self.position);
+        let known = self.high_water.max(self.position);
+        self.counters.lost_never_acked += to.since(known).min(lost);
+        self.position = to;
+        self.window = None;
+        self.clocks.front_attempts = 0;
+        lost
     }
 
     /// Restarts at the start of the topic's next life. What the old life (which ended at

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::alert::AlertSettings;
 use super::codec::Malformed;
 use super::entry::DayFigures;
+use super::holes::Holes;
 use super::ids::{Offset, ProjectId, SubscriptionId, TopicId, UserId};
 use super::names::{ProjectName, SubscriptionName, TopicName, UserName};
 use super::retention::RetentionSettings;
@@ -124,6 +125,9 @@ pub struct TopicRecord {
     /// What it keeps.
     #[serde(default, skip_serializing_if = "RetentionSettings::is_empty")]
     pub retention: RetentionSettings,
+    /// Its messages that were damaged on disk and given up.
+    #[serde(default, skip_serializing_if = "Holes::is_empty")]
+    pub holes: Holes,
     /// Deletion has begun: the name answers as absent.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub marked: bool,

@@ -10,10 +10,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::commit::Retry;
 use super::publish::TopicState;
 use super::{Broker, Error, PullCounts, Pulled};
-use crate::domain::records::SubscriptionRecord;
+use crate::domain::records::{SubscriptionRecord, TopicRecord};
 use crate::domain::{
-    Counters, Facts, Head, Offset, Progress, ProjectId, SubscriptionId, SubscriptionName, Time,
-    TopicId,
+    Counters, Facts, Head, Holes, Offset, Progress, ProjectId, SubscriptionId, SubscriptionName,
+    Time,
 };
 use crate::store::{Outcome, StoreError};
 
@@ -118,6 +118,8 @@ pub(super) struct Place {
     /// The head of the life that `facts` are about.
     pub(super) head: Head,
     pub(super) facts: Facts,
+    /// Where the messages from the position on end that are there, if it is before the head.
+    pub(super) sound: Option<Offset>,
 }
 
 /// What is true of a subscription whose topic name now stands for `current`: it follows the name,
@@ -125,7 +127,7 @@ pub(super) struct Place {
 pub(super) fn locate(
     record: &SubscriptionRecord,
     durable: Option<&Progress>,
-    current: Option<(TopicId, &Head)>,
+    current: Option<(&TopicRecord, &Head)>,
     now: Time,
 ) -> (Facts, Head) {
     let fresh = || Progress::fresh(record.topic_id, record.start);
@@ -133,9 +135,11 @@ pub(super) fn locate(
     let end_of = |progress: &Progress| {
         record.ended.get(&progress.topic).copied().unwrap_or(progress.position)
     };
-    let head = match current {
-        None => Head { next: end_of(&progress), ..Head::default() },
-        Some((life, head)) => {
+    let none = Holes::default();
+    let (head, holes) = match current {
+        None => (Head { next: end_of(&progress), ..Head::default() }, &none),
+        Some((topic, head)) => {
+            let life = topic.id;
             if progress.topic != life {
                 // Lives that came and went while nobody looked: all of them is lost. None older
                 // than the progress is in the record (`Broker::finish_deletion`).
@@ -150,30 +154,32 @@ pub(super) fn locate(
                 }
                 progress.follow(end, life, Offset(0));
             }
-            head.clone()
+            (head.clone(), &topic.holes)
         }
     };
-    (progress.facts(now, &head, record.ack_deadline_seconds), head)
+    (progress.facts(now, &head, holes, record.ack_deadline_seconds), head)
 }
 
 impl Target {
     /// Where it is, by the heads that memory holds.
     pub(super) fn place(&self, now: Time) -> Result<Place, Error> {
         let cell = self.broker.project_cell(self.project)?;
-        let (record, life) = {
+        let (record, named) = {
             let state = cell.read();
             let record = state.index.subscriptions.get(&self.name);
             let record = record.filter(|record| record.id == self.state.id);
             let record = record.cloned().ok_or(Error::SubscriptionNotFound)?;
-            let life = state.index.topic(&record.topic).map(|topic| topic.id);
-            (record, life)
+            let named = state.index.topic(&record.topic).cloned();
+            (record, named)
         };
-        let topic = life.and_then(|life| self.broker.known_topic(life));
-        let head = topic.as_ref().map(|topic| (topic.id(), topic.head()));
-        let current = head.as_ref().map(|(id, head)| (*id, head));
+        let topic = named.as_ref().and_then(|named| self.broker.known_topic(named.id));
+        let head = topic.as_ref().map(|topic| topic.head());
+        let current = named.as_deref().zip(head.as_ref());
         let durable = self.state.durable();
         let (facts, head) = locate(&record, durable.as_deref(), current, now);
-        Ok(Place { record, topic, head, facts })
+        let at = facts.progress.position;
+        let sound = named.as_ref().and_then(|named| named.holes.next_at(at));
+        Ok(Place { record, topic, head, facts, sound })
     }
 
     /// Where it is, by the store's head, which a trim may have moved.

@@ -115,17 +115,17 @@ impl Broker {
             let Ok(project) = self.project_name(id) else { continue };
             let records: Vec<_> = {
                 let state = cell.read();
-                let life = |name| state.index.topic(name).map(|topic| topic.id);
+                let named = |name| state.index.topic(name).cloned();
                 let records = state.index.subscriptions_in_order.values();
-                records.map(|record| (Arc::clone(record), life(&record.topic))).collect()
+                records.map(|record| (Arc::clone(record), named(&record.topic))).collect()
             };
-            for (record, life) in records {
+            for (record, named) in records {
                 let Some(state) = self.known_subscription(record.id) else { continue };
-                let topic = life.and_then(|life| self.known_topic(life));
+                let topic = named.as_ref().and_then(|named| self.known_topic(named.id));
                 // The progress first: the head read after it is never behind it.
                 let (last_pull, durable) = (state.last_pull(), state.durable());
-                let head = topic.map(|topic| (topic.id(), topic.head()));
-                let current = head.as_ref().map(|(id, head)| (*id, head));
+                let head = topic.map(|topic| topic.head());
+                let current = named.as_deref().zip(head.as_ref());
                 let (facts, head) = locate(&record, durable.as_deref(), current, now);
                 visit(SubscriptionFacts {
                     id: record.id,

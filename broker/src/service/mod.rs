@@ -42,7 +42,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use ack::Acker;
-pub use check::check;
+pub use check::{Loss, check, give_up, losses, tell_recorded};
 pub use error::{Error, StoreFault};
 pub use facts::{
     CallCounts, Deleted, Peer, PullCounts, ScopeChange, StoreFaultCounts, SubscriptionFacts,
@@ -160,14 +160,17 @@ impl Broker {
     /// only says how much that would be. For whoever runs this process: no rights are checked.
     ///
     /// # Errors
-    /// See [`CopyError`].
+    /// See [`CopyError`]; the catalogue cannot be read.
     pub async fn backup(
         &self,
         to: &Path,
         dry_run: bool,
         progress: CopyProgress,
     ) -> Result<Copied, CopyError> {
-        self.0.store.backup(to, dry_run, progress).await
+        let mut copied = self.0.store.backup(to, dry_run, progress).await?;
+        let told = tell_recorded(&self.0.store, &mut copied.checked).await;
+        told.map_err(|error| CopyError::Damaged(error.to_string()))?;
+        Ok(copied)
     }
 
     /// The clock this broker lives by.

@@ -64,6 +64,8 @@ impl Target {
                 self.state.touch(self.now());
                 return Ok(Pulled { first, ..Pulled::default() });
             }
+            // What was given up is never read, nor in a window with what is behind it.
+            let want = place.sound.map_or(want, |end| want.min(end.since(first)));
             let limits = Limits { messages: want, bytes: settings.pull_bytes };
             let entries = self.broker.0.store.scan(topic.id(), first, limits).await?;
             let cut = cut(&entries, first, want, settings.pull_bytes)?;

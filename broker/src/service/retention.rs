@@ -135,7 +135,11 @@ impl Broker {
             return Ok(start);
         }
         // Only now is the time of the oldest message worth a read.
-        let oldest = store.scan(record.id, start, Limits { messages: 1, bytes: 1 }).await?;
+        let oldest = record.holes.pass(start);
+        if expired <= oldest {
+            return Ok(expired);
+        }
+        let oldest = store.scan(record.id, oldest, Limits { messages: 1, bytes: 1 }).await?;
         let Some(oldest) = oldest.first() else { return Ok(start) };
         let limit = drop_before(now, oldest.time, age);
         Ok(store.find_time(record.id, limit).await?.unwrap_or(end))

@@ -8,7 +8,8 @@ use super::{Broker, Caller, Error, Page, PageRequest, TopicView};
 use crate::domain::records::{Record, TopicRecord};
 use crate::domain::roles::ProjectRole;
 use crate::domain::{
-    AlertSettings, Head, ProjectId, ProjectName, RetentionSettings, TopicId, TopicName, UserName,
+    AlertSettings, Head, Holes, ProjectId, ProjectName, RetentionSettings, TopicId, TopicName,
+    UserName,
 };
 use crate::store::{By, Outcome};
 
@@ -90,6 +91,7 @@ impl Broker {
                 acl: Vec::new(),
                 alert: alert.clone(),
                 retention: retention.clone(),
+                holes: Holes::default(),
                 marked: false,
             };
             let mut writes = vec![put(record.clone())];

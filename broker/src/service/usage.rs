@@ -10,7 +10,7 @@ use super::catalogue::{Cell, ProjectIndex, Versioned, usage_key};
 use super::commit::Plan;
 use super::{Broker, Error};
 use crate::domain::records::{Record, TopicRecord, UsageRecord};
-use crate::domain::{DayFigures, Head, Time, TopicId};
+use crate::domain::{DayFigures, Head, Time};
 use crate::store::Limits;
 
 impl Broker {
@@ -32,7 +32,7 @@ impl Broker {
         }
         let mut days = Vec::new();
         if through < last.day {
-            days = self.closed_days(topic.id, through, last.day).await?;
+            days = self.closed_days(topic, through, last.day).await?;
         }
         if now.day() > last.day {
             days.push(last);
@@ -55,10 +55,11 @@ impl Broker {
         self.record_usage(cell, topic, head, Time(u64::MAX)).await
     }
 
-    /// The figures of the days from `from` to before `to` that brought something.
+    /// The figures of the days from `from` to before `to` that brought something; those of a day
+    /// whose successor began in a hole went with it.
     async fn closed_days(
         &self,
-        topic: TopicId,
+        topic: &TopicRecord,
         from: u32,
         to: u32,
     ) -> Result<Vec<DayFigures>, Error> {
@@ -66,8 +67,9 @@ impl Broker {
         while day < to {
             day = day.saturating_add(1);
             let begin = Time::from_secs(u64::from(day).saturating_mul(86_400));
-            let Some(offset) = store.find_time(topic, begin).await? else { break };
-            let entries = store.scan(topic, offset, Limits { messages: 1, bytes: 1 }).await?;
+            let Some(offset) = store.find_time(topic.id, begin).await? else { break };
+            let offset = topic.holes.pass(offset);
+            let entries = store.scan(topic.id, offset, Limits { messages: 1, bytes: 1 }).await?;
             let Some(entry) = entries.first() else { break };
             found.extend(entry.closed_day);
             day = entry.time.day();

@@ -84,8 +84,12 @@ pub trait MessageLog: Send + Sync {
     async fn head(&self, topic: TopicId) -> Result<Option<Head>, StoreError>;
 
     /// The durable entries that hold messages from `from` on, in order, whole (the first may begin
-    /// before `from`): until `limits` are reached, at least one if there is one. From an offset
-    /// below the start: as from the start. At or past the head, or of a closed life: empty.
+    /// before `from`): until `limits` are reached, at least one if there is one; those before a
+    /// damaged one. From an offset below the start: as from the start. At or past the head, or of
+    /// a closed life: empty.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] when the first one is damaged.
     async fn scan(
         &self,
         topic: TopicId,
@@ -262,8 +266,9 @@ mod scylla;
 
 pub use self::scylla::{OpenError as ScyllaOpenError, Settings as ScyllaSettings};
 pub use embedded::{
-    Checked, Copied, CopyError, CopyStage, OpenError, Settings as EmbeddedSettings,
-    backup as backup_embedded, check as check_embedded, check_backup, restore as restore_embedded,
+    Checked, Copied, CopyError, CopyStage, Damage, Messages, OpenError,
+    Settings as EmbeddedSettings, backup as backup_embedded, check as check_embedded, check_backup,
+    restore as restore_embedded,
 };
 pub use faulty::{Call, Fault, FaultyStore, Gate};
 

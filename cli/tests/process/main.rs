@@ -16,4 +16,5 @@ mod counts;
 mod crash;
 mod exits;
 mod harness;
+mod repair;
 mod start;

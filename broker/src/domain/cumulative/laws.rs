@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::tests::{DEADLINE, ack, fresh, head, moves, second};
 use super::*;
-use crate::domain::{Counters, Facts, Head, Lost, TopicId};
+use crate::domain::{Counters, Facts, Head, Hole, Holes, Lost, TopicId};
 
 /// What may happen to a subscription. Places are parts of the topic, so that they hit it often.
 #[derive(Debug, Clone)]
@@ -26,6 +26,8 @@ enum Event {
     Wait(u64),
     Seek(u8),
     Trim(u8),
+    /// An operator gives messages up.
+    Damage(u8, u8),
     /// The topic is deleted and made again; it holds and has dropped some when it is noticed.
     Recreate(u64),
 }
@@ -38,6 +40,7 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
         4 => (0..14u64).prop_map(Event::Wait),
         2 => any::<u8>().prop_map(Event::Seek),
         2 => any::<u8>().prop_map(Event::Trim),
+        1 => (any::<u8>(), 1..6u8).prop_map(|(from, len)| Event::Damage(from, len)),
         1 => (0..6u64).prop_map(Event::Recreate),
     ];
     prop::collection::vec(event, 1..80)
@@ -55,6 +58,7 @@ enum Fate {
 struct World {
     now: Time,
     head: Head,
+    holes: Holes,
     progress: Progress,
     /// Of each message of this life.
     fates: Vec<Fate>,
@@ -74,6 +78,7 @@ impl World {
         Self {
             now: second(0),
             head: head(0, start),
+            holes: Holes::default(),
             progress: Progress::fresh(TopicId(Uuid::nil()), Offset(start)),
             // What was there before the subscription is none of its business.
             fates: vec![Fate::Skipped; usize::try_from(start).unwrap()],
@@ -102,11 +107,16 @@ impl World {
             self.window = None;
             self.mark(position, start, Fate::Lost);
         }
+        let behind = self.holes.pass(Offset(position.max(start))).0;
+        if position.max(start) < behind {
+            self.window = None;
+            self.mark(position, behind, Fate::Lost);
+        }
         self.progress = self.facts().progress;
     }
 
     fn facts(&self) -> Facts {
-        self.progress.facts(self.now, &self.head, DEADLINE)
+        self.progress.facts(self.now, &self.head, &self.holes, DEADLINE)
     }
 
     fn position(&self) -> u64 {
@@ -133,11 +143,17 @@ impl World {
                 self.now = self.now.plus(Duration::from_millis(seconds * 1_000 + 137));
             }
             Event::Trim(part) => self.head.start = Offset(self.place(part)),
+            Event::Damage(from, len) => {
+                let from = self.place(from);
+                let to = from.saturating_add(u64::from(len)).min(self.head.next.0);
+                self.holes.add(Hole { from: Offset(from), to: Offset(to) });
+            }
             Event::Pull(max) => {
                 self.fold();
-                let count = max.min(self.facts().available);
+                let start = self.position();
+                let hole = self.holes.next_at(Offset(start)).map_or(u64::MAX, |hole| hole.0);
+                let count = max.min(self.facts().available).min(hole - start);
                 if count > 0 {
-                    let start = self.position();
                     self.progress.hand_out(count, count, self.now);
                     self.window = Some((start, start + count, self.now.secs(), false));
                     self.delivered += count;
@@ -163,6 +179,7 @@ impl World {
                 self.fold();
                 self.progress.follow(self.head.next, TopicId(Uuid::max()), Offset(start));
                 self.head = head(start, start);
+                self.holes = Holes::default();
                 self.fates = vec![Fate::Lost; usize::try_from(start).unwrap()];
                 self.window = None;
             }
@@ -210,7 +227,7 @@ impl World {
             assert!(before <= after, "no counter goes down");
         }
         // Reading again changes nothing.
-        let again = p.facts(self.now, &self.head, DEADLINE);
+        let again = p.facts(self.now, &self.head, &self.holes, DEADLINE);
         assert_eq!((&again, again.backlog), (&facts, facts.backlog));
         // Nothing is lost in silence: what is not settled lies in front of the position.
         let position = usize::try_from(self.position()).unwrap();
@@ -311,6 +328,11 @@ proptest! {
             // first; who did not counts it as expired.
             let expired = |facts: &mut Facts| std::mem::take(&mut facts.progress.counters.expired);
             prop_assert!(expired(&mut one) <= expired(&mut other));
+            // Nor does it know which of a hole and a trim took a message first.
+            for facts in [&mut one, &mut other] {
+                let lost = &mut facts.progress.counters.lost;
+                lost.retention += std::mem::take(&mut lost.damage);
+            }
             prop_assert_eq!(one, other);
         }
     }
@@ -324,7 +346,7 @@ proptest! {
         let topic = head(0, next);
         let mut p = fresh();
         for size in sizes.into_iter().cycle() {
-            let count = size.min(p.facts(second(0), &topic, DEADLINE).available);
+            let count = size.min(p.facts(second(0), &topic, &Holes::default(), DEADLINE).available);
             if count == 0 {
                 break;
             }

@@ -10,7 +10,7 @@
 use uuid::Uuid;
 
 use super::*;
-use crate::domain::{Head, TopicId};
+use crate::domain::{Head, Holes, TopicId};
 
 pub(super) const DEADLINE: i64 = 10;
 
@@ -180,9 +180,11 @@ fn a_window_expires_once() {
     let mut p = fresh();
     p.hand_out(2, 2, second(0));
     let topic = head(0, 5);
-    let expired = |p: &Progress, now| p.facts(now, &topic, DEADLINE).progress.counters.expired;
+    let expired = |p: &Progress, now| {
+        p.facts(now, &topic, &Holes::default(), DEADLINE).progress.counters.expired
+    };
     assert_eq!(expired(&p, second(10)), 0);
-    p = p.facts(second(11), &topic, DEADLINE).progress;
+    p = p.facts(second(11), &topic, &Holes::default(), DEADLINE).progress;
     assert_eq!((expired(&p, second(11)), expired(&p, second(99))), (1, 1));
     p.hand_out(2, 2, second(100));
     assert_eq!((expired(&p, second(100)), expired(&p, second(111))), (1, 2));
@@ -198,7 +200,7 @@ fn losses_tell_what_was_acknowledged_before() {
     ack(&mut p, 3, second(0));
     p.seek(Offset(1), second(0));
     // 1..4 were acknowledged once, 4..6 never.
-    let facts = p.facts(second(0), &head(6, 9), DEADLINE);
+    let facts = p.facts(second(0), &head(6, 9), &Holes::default(), DEADLINE);
     assert_eq!(facts.progress.counters.lost.retention, 5);
     assert_eq!(facts.progress.counters.lost_never_acked, 2);
     assert_eq!((facts.progress.position, facts.backlog), (Offset(6), 3));

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::domain::alert::{Address, Severity};
+use crate::domain::{Hole, Holes};
 
 fn uuid() -> impl Strategy<Value = Uuid> {
     any::<u128>().prop_map(Uuid::from_u128)
@@ -130,11 +131,16 @@ prop_compose! {
         alert in alert(),
         age in prop::option::of((1..100u32).prop_map(|days| format!("{days}d"))),
         bytes in prop::option::of(1..u64::MAX),
+        hole in prop::option::of((0..u64::MAX, 1..u64::MAX)),
         marked: bool,
     ) -> Record {
         let id = TopicId(id);
         let age = age.map(|text| text.try_into().unwrap());
         let retention = RetentionSettings { age, bytes };
+        let mut holes = Holes::default();
+        if let Some((from, len)) = hole {
+            holes.add(Hole { from: Offset(from), to: Offset(from.saturating_add(len)) });
+        }
         Record::Topic(TopicRecord {
             id,
             name,
@@ -144,6 +150,7 @@ prop_compose! {
             acl,
             alert,
             retention,
+            holes,
             marked,
         })
     }
@@ -268,10 +275,11 @@ fn a_stored_name_is_parsed_again() {
         acl: Vec::new(),
         alert: AlertSettings::default(),
         retention: RetentionSettings::default(),
+        holes: Holes::default(),
         marked: false,
     });
     let text = String::from_utf8(record.encode()).unwrap();
-    for usual in ["alert", "retention", "marked"] {
+    for usual in ["alert", "retention", "holes", "marked"] {
         assert!(!text.contains(usual), "what is usual is left out: {text}");
     }
     assert!(Record::decode(text.replace("good", "not/good").as_bytes()).is_err());

@@ -13,8 +13,8 @@ use super::super::directory;
 use super::super::encode::{REQUEST_BYTES, Record, Request as EncodedRequest, Sender};
 use super::receiver::Request;
 use super::*;
-use crate::domain::TopicId;
 use crate::domain::records::{Record as Named, TopicRecord};
+use crate::domain::{Holes, TopicId};
 use crate::service::{Scope, ScopeChange, StoreFault};
 
 /// Attributes as texts.
@@ -219,6 +219,7 @@ fn a_large_scope_is_sent_in_parts_and_a_large_change_as_the_whole() {
             acl: vec![],
             alert: AlertSettings::default(),
             retention: RetentionSettings::default(),
+            holes: Holes::default(),
             marked: false,
         })
     };

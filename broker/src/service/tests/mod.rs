@@ -13,6 +13,7 @@ mod catalogue;
 mod cut;
 mod deliver;
 mod feed;
+mod holes;
 mod publish;
 mod quota;
 mod retention;

@@ -133,8 +133,16 @@ impl MessageLog for EmbeddedStore {
         let _permit = self.cold.acquire().await.map_err(|_| StoreError::Stopped)?;
         let shared = Arc::clone(&self.shared);
         let reading = tokio::task::spawn_blocking(move || {
-            let read = places.iter().map(|place| read::entry_if_kept(&shared, topic, place));
-            read.filter_map(Result::transpose).collect()
+            let mut found = Vec::new();
+            for place in &places {
+                match read::entry_if_kept(&shared, topic, place) {
+                    Ok(entry) => found.extend(entry),
+                    Err(error) if found.is_empty() => return Err(error),
+                    // The next scan begins with it and says so.
+                    Err(_) => break,
+                }
+            }
+            Ok(found)
         });
         reading.await.unwrap_or(Err(StoreError::Unavailable))
     }

@@ -42,7 +42,8 @@ use std::time::{Duration, Instant};
 use self::api::EmbeddedStore;
 use self::committer::Committer;
 pub use self::copy::{
-    Checked, Copied, CopyError, Stage as CopyStage, backup, check, check_backup, restore,
+    Checked, Copied, CopyError, Damage, Messages, Stage as CopyStage, backup, check, check_backup,
+    restore,
 };
 use self::disk::{Disk, RealDisk};
 use self::keeper::Keeper;

@@ -32,14 +32,20 @@ pub(super) fn entry(
         |what: &str| StoreError::Corrupt(format!("{file} at offset {}: {what}", place.at).into());
     let mut bytes = vec![0; place.len];
     shared.disk.read(&file, place.at, &mut bytes).map_err(|error| corrupt(&error.to_string()))?;
-    match record::read(&bytes, Stream::Entries) {
+    let read = parse(&bytes, topic, place).ok_or_else(|| corrupt("the entry is damaged"))?;
+    Ok(Arc::new(read))
+}
+
+/// The entry that `bytes`, read at `place`, hold; `None` if they are not what was written.
+pub(super) fn parse(bytes: &[u8], topic: TopicId, place: &Place) -> Option<Entry> {
+    match record::read(bytes, Stream::Entries) {
         // The CRC is the one noted when it was written or replayed: a stale copy differs.
         Ok((Record::Entry(of, entry), _, crc))
             if of == topic && crc == place.crc && entry.base == place.base =>
         {
-            Ok(Arc::new(entry))
+            Some(entry)
         }
-        _ => Err(corrupt("the entry is damaged")),
+        _ => None,
     }
 }
 

@@ -2,14 +2,18 @@
 //! and the sealed slots that it does not. Writes nothing.
 
 use std::collections::HashSet;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 use super::{Progress, Stage};
+use crate::domain::{Offset, TopicId};
 use crate::store::embedded::OpenError;
 use crate::store::embedded::disk::{Disk, read_whole};
 use crate::store::embedded::frame::{self, Kind};
 use crate::store::embedded::layout::{FRAME_HEADER, Header, PAGE, Slot, Stream, index};
+use crate::store::embedded::maps::Place;
+use crate::store::embedded::read;
 use crate::store::embedded::reading::{Tail, failed};
 use crate::store::embedded::record::{self, Record};
 use crate::store::embedded::recovery::{self, Found};
@@ -30,8 +34,50 @@ pub struct Checked {
     pub frames: u64,
     /// Bytes that were read.
     pub bytes: u64,
-    /// What is wrong: file, offset, what. Empty = sound.
-    pub damage: Vec<String>,
+    /// What is wrong. Empty = sound.
+    pub damage: Vec<Damage>,
+    /// Damage that an operator gave up already. The store does not know: whoever reads the
+    /// catalogue moves it here.
+    pub recorded: Vec<Damage>,
+    /// What the catalogue names and is not there, for people; as above.
+    pub references: Vec<String>,
+}
+
+/// Something that is not as it was written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Damage {
+    /// The file.
+    pub file: String,
+    /// Where in it, in bytes.
+    pub at: u64,
+    /// What is wrong, for people.
+    pub what: String,
+    /// The messages that it costs; `None` if none can be named.
+    pub messages: Option<Messages>,
+}
+
+/// Messages of one topic life, `from` to before `to`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Messages {
+    /// The topic life.
+    pub topic: TopicId,
+    /// The first.
+    pub from: Offset,
+    /// Behind the last.
+    pub to: Offset,
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at offset {}: {}", self.file, self.at, self.what)
+    }
+}
+
+impl Checked {
+    fn damaged(&mut self, file: &str, at: u64, what: impl Into<String>) {
+        let (file, what) = (file.to_owned(), what.into());
+        self.damage.push(Damage { file, at, what, messages: None });
+    }
 }
 
 /// Checks the store in `disk`; `progress` is told as it reads.
@@ -63,16 +109,27 @@ pub(super) fn check(
     for (topic, kept) in &found.topics.open {
         for place in &kept.entries {
             checked.entries += 1;
-            if !records.contains(&(place.slot, place.at, place.crc)) {
-                let file = Stream::Entries.file(place.slot);
-                checked.damage.push(format!(
-                    "{file} at offset {}: messages {} to {} of topic {topic} are not there",
-                    place.at, place.base, place.end
-                ));
+            let seen = records.contains(&(place.slot, place.at, place.crc));
+            // Behind a damaged frame no frame is found, but a read may find its entries.
+            if !seen && !is_readable(disk, *topic, place) {
+                let (from, to) = (place.base.max(kept.head.start), place.end);
+                checked.damage.push(Damage {
+                    file: Stream::Entries.file(place.slot),
+                    at: place.at,
+                    what: format!("messages {from} to {to} of topic {topic} cannot be read"),
+                    messages: Some(Messages { topic: *topic, from, to }),
+                });
             }
         }
     }
     Ok((found, checked))
+}
+
+/// Whether a read of the store would find the entry of `place`.
+fn is_readable(disk: &dyn Disk, topic: TopicId, place: &Place) -> bool {
+    let mut bytes = vec![0; place.len];
+    let read = disk.read(&Stream::Entries.file(place.slot), place.at, &mut bytes);
+    read.is_ok() && read::parse(&bytes, topic, place).is_some()
 }
 
 /// Every frame of one slot, from its header to its seal or to the tail.
@@ -91,7 +148,7 @@ fn walk(
     let header = Slot::parse_header(&content, stream, store, slot.number);
     // A switch that was cut left no header; the next start writes it.
     if header != Header::Intact(slot.clone()) && (tail.headed || !open) {
-        checked.damage.push(format!("{file} at offset 0: the header is not the slot's"));
+        checked.damaged(&file, 0, "the header is not the slot's");
         return Ok(());
     }
     let (mut at, mut sequence, mut previous) = (PAGE, slot.first, slot.previous);
@@ -99,7 +156,7 @@ fn walk(
         let frame = frame::parse(&content, at, slot.life)
             .filter(|frame| frame.sequence == sequence && frame.previous == previous);
         let Some(frame) = frame else {
-            checked.damage.push(format!("{file} at offset {at}: frame {sequence} is damaged"));
+            checked.damaged(&file, at, format!("frame {sequence} is damaged"));
             return Ok(());
         };
         checked.frames += 1;
@@ -114,9 +171,7 @@ fn walk(
                         placed.crc,
                     ))
                 })),
-                Err(_) => checked
-                    .damage
-                    .push(format!("{file} at offset {payload_at}: its records cannot be read")),
+                Err(_) => checked.damaged(&file, payload_at, "its records cannot be read"),
             }
         }
         (at, sequence, previous) = (frame.end, frame.sequence + 1, frame.crc);
@@ -124,7 +179,7 @@ fn walk(
             return Ok(());
         }
         if index(at) >= content.len() {
-            checked.damage.push(format!("{file} at offset {at}: the slot ends without a seal"));
+            checked.damaged(&file, at, "the slot ends without a seal");
             return Ok(());
         }
     }

@@ -10,7 +10,7 @@ mod check;
 mod manifest;
 mod restore;
 
-pub use self::check::Checked;
+pub use self::check::{Checked, Damage, Messages};
 
 use std::io;
 use std::path::{Path, PathBuf};
