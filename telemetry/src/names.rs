@@ -50,7 +50,7 @@ macro_rules! metrics {
 
 metrics! {
     BROKER_CALLS = Counter "ams.broker.calls" "ams_broker_calls_total" "{call}" ["outcome"] "Publish, pull and acknowledge calls by verb and outcome (ok, refused, fault) since the broker started.";
-    BROKER_STORE_FAULTS = Counter "ams.broker.store_faults" "ams_broker_store_faults_total" "{fault}" ["reason"] "Requests that the store refused because it is full, has stopped, or found its data damaged, by reason (full, stopped, damaged), since the broker started; a stop counts once, when the process ends.";
+    BROKER_STORE_FAULTS = Counter "ams.broker.store_faults" "ams_broker_store_faults_total" "{fault}" ["reason"] "Requests that the store refused because it is full, has stopped, or found its data damaged, by reason (full, stopped, damaged), since the broker started; a stop counts once, when the process ends. Reason clock: sweeps of retention that trimmed nothing because clocks or stamps contradict each other.";
 
     TOPIC_VERSION = Gauge "ams.topic.version" "" "1" [""] "Next offset of the topic: the version of its record.";
     TOPIC_START = Gauge "ams.topic.start" "" "1" [""] "Oldest offset still kept.";

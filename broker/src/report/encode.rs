@@ -186,8 +186,12 @@ impl Record {
 
     /// Faults of the broker's store: a record without a resource, too.
     pub(super) fn store_faults(counts: StoreFaultCounts) -> Self {
-        let reasons =
-            [("full", counts.full), ("stopped", counts.stopped), ("damaged", counts.damaged)];
+        let reasons = [
+            ("full", counts.full),
+            ("stopped", counts.stopped),
+            ("damaged", counts.damaged),
+            ("clock", counts.clock),
+        ];
         let points = reasons.map(|(reason, count)| Point {
             label: Some((attribute::REASON, reason)),
             of_process: true,

@@ -12,6 +12,8 @@ pub enum StoreFault {
     Stopped,
     /// What is stored is damaged.
     Damaged,
+    /// The clocks contradict each other, or what was stamped by them: nothing is trimmed.
+    Clock,
 }
 
 /// A fact. Which client mistake or fault of ours it is follows from it ([`Error::is_fault`]).

@@ -78,6 +78,8 @@ pub struct StoreFaultCounts {
     pub stopped: u64,
     /// What is stored is damaged.
     pub damaged: u64,
+    /// Clocks in doubt, once a sweep of retention.
+    pub clock: u64,
 }
 
 /// The verbs whose calls are counted.

@@ -28,6 +28,7 @@ pub(super) struct StoreFaults {
     full: AtomicU64,
     stopped: AtomicU64,
     damaged: AtomicU64,
+    clock: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -70,13 +71,15 @@ impl Broker {
         }
     }
 
-    /// Counts a request that the store failed, or the store's own stop.
+    /// Counts a request that the store failed, the store's own stop, or a sweep that met clocks in
+    /// doubt.
     pub fn count_store_fault(&self, fault: StoreFault) {
         let faults = &self.0.store_faults;
         let counter = match fault {
             StoreFault::Full => &faults.full,
             StoreFault::Stopped => &faults.stopped,
             StoreFault::Damaged => &faults.damaged,
+            StoreFault::Clock => &faults.clock,
         };
         counter.fetch_add(1, Ordering::Relaxed);
     }
@@ -88,6 +91,7 @@ impl Broker {
             full: faults.full.load(Ordering::Relaxed),
             stopped: faults.stopped.load(Ordering::Relaxed),
             damaged: faults.damaged.load(Ordering::Relaxed),
+            clock: faults.clock.load(Ordering::Relaxed),
         }
     }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::catalogue::{Cell, ProjectIndex};
-use super::{Broker, Error};
+use super::{Broker, Error, StoreFault};
 use crate::domain::records::TopicRecord;
 use crate::domain::retention::{STAMP_MAY_LEAD, drop_before, trusted_now};
 use crate::domain::{Offset, Time};
@@ -74,8 +74,12 @@ impl Broker {
         self.pause(shortest)
     }
 
-    /// Says once that the clocks are in doubt, and once that they are not any more.
+    /// Says once that the clocks are in doubt, and once that they are not any more; counts each
+    /// sweep in which they are, so that operators are told as long as it lasts.
     fn clocks_are_in_doubt(&self, doubt: bool, why: impl FnOnce() -> String) {
+        if doubt {
+            self.count_store_fault(StoreFault::Clock);
+        }
         if self.0.clock_fault.swap(doubt, Ordering::Relaxed) != doubt {
             if doubt {
                 tracing::error!(why = why(), "clock fault: what is in doubt is not trimmed");
@@ -83,12 +87,6 @@ impl Broker {
                 tracing::info!("the clocks agree again: messages are trimmed as usual");
             }
         }
-    }
-
-    /// Whether the machine's clocks, or what was stamped by them, contradict each other; as the
-    /// last sweep found.
-    pub fn has_clock_fault(&self) -> bool {
-        self.0.clock_fault.load(Ordering::Relaxed)
     }
 
     /// One topic. Answers whether its last message is stamped in the future: log time never goes

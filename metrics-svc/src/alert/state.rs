@@ -145,6 +145,8 @@ words! {
         StoreFull = "store_full",
         /// What is stored is damaged.
         StoreDamaged = "store_damaged",
+        /// Clocks contradict each other.
+        ClockFault = "clock_fault",
     }
 }
 
@@ -193,6 +195,8 @@ pub enum IncidentKind {
     StoreFull,
     /// Reading met damaged data; operators are told.
     StoreDamaged,
+    /// Clocks contradict each other, so nothing is trimmed; operators are told.
+    ClockFault,
 }
 
 /// Why an incident ended.

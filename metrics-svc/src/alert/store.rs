@@ -26,7 +26,7 @@ struct Kind {
     advice: &'static str,
 }
 
-const KINDS: [Kind; 3] = [
+const KINDS: [Kind; 4] = [
     Kind {
         incident: IncidentKind::StoreStopped,
         reported: "stopped",
@@ -55,9 +55,22 @@ const KINDS: [Kind; 3] = [
         // Nothing but a repair ends it, and who reads there may come once a day.
         hold: Duration::from_secs(86_400),
         advice: "Reading met damaged data: what is asked for there is answered 500, all else is \
-                 served. The broker's log names file and offset; delete nothing (runbook \
-                 AmsStoreDamaged). Whether the broker serves:\n\
-                 curl -i -H \"x-api-key: $TOKEN\" \"$AMS/v1/projects\"",
+                 served. The broker's log names file and offset; delete nothing. Restore a \
+                 backup, or stop the broker and see what `ams repair` would give up (runbook \
+                 AmsStoreDamaged):\n\
+                 ams repair --dry-run --data DIR",
+    },
+    Kind {
+        incident: IncidentKind::ClockFault,
+        reported: "clock",
+        reason: Reason::ClockFault,
+        // Twenty sweeps as installed.
+        hold: Duration::from_secs(1_200),
+        advice: "The clocks of the broker's machine contradict each other, or messages are stamped \
+                 in the future: until they agree no topic is trimmed, so the disk fills, and \
+                 messages may be stamped wrongly. The broker's log says how far apart they are. \
+                 Set the clock right (runbook AmsClockFault):\n\
+                 timedatectl status",
     },
 ];
 
@@ -65,7 +78,7 @@ const KINDS: [Kind; 3] = [
 #[derive(Debug, Default)]
 pub(super) struct Store {
     /// When each kind of trouble was last met, on our clock.
-    met: [Option<Time>; 3],
+    met: [Option<Time>; 4],
 }
 
 impl Store {
@@ -91,7 +104,9 @@ impl Store {
             // What was met in the future was met before our clock was set back.
             *met = told.chain(*met).max().map(|at| at.min(now));
             let present = met.is_some_and(|at| now.since(at) <= settings.hold(kind.hold));
-            explains |= present && kind.incident != IncidentKind::StoreDamaged;
+            let fails_calls =
+                matches!(kind.incident, IncidentKind::StoreStopped | IncidentKind::StoreFull);
+            explains |= present && fails_calls;
             match (present, open(incidents, kind)) {
                 (true, None) => {
                     let incident = opened(kind, *met, now);

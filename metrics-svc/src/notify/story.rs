@@ -126,6 +126,7 @@ impl Story {
                 "store_stopped" => String::from("the store has stopped"),
                 "store_full" => format!("the store has been full for {lasting}"),
                 "store_damaged" => String::from("stored data is damaged"),
+                "clock_fault" => format!("clocks have disagreed for {lasting}"),
                 _ => format!("calls fail for {lasting}"),
             },
             _ => match self.about {

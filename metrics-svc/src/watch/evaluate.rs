@@ -250,7 +250,8 @@ fn known_story(incident: &Incident, now: Time) -> Story {
         IncidentKind::ServiceFault
         | IncidentKind::StoreStopped
         | IncidentKind::StoreFull
-        | IncidentKind::StoreDamaged => (About::Service, String::new()),
+        | IncidentKind::StoreDamaged
+        | IncidentKind::ClockFault => (About::Service, String::new()),
     };
     Story {
         incident: incident.id,

@@ -72,6 +72,7 @@ async fn the_page_shows_every_figure_with_counters_at_zero_from_the_start() {
     ams_broker_calls_total{verb="pull",outcome="fault"} 0
     ams_broker_calls_total{verb="pull",outcome="ok"} 0
     ams_broker_calls_total{verb="pull",outcome="refused"} 0
+    ams_broker_store_faults_total{reason="clock"} 0
     ams_broker_store_faults_total{reason="damaged"} 0
     ams_broker_store_faults_total{reason="full"} 0
     ams_broker_store_faults_total{reason="stopped"} 0

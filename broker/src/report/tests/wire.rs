@@ -161,6 +161,7 @@ async fn the_first_report_is_the_whole_directory_then_every_record() {
         ("ams.subscription.pull_requests", "empty", Figure::AsInt(0)),
         ("ams.broker.store_faults", "full", Figure::AsInt(0)),
         ("ams.broker.store_faults", "damaged", Figure::AsInt(2)),
+        ("ams.broker.store_faults", "clock", Figure::AsInt(0)),
     ] {
         assert_eq!(figure(&points, name, label), expected, "{name} {label}");
     }

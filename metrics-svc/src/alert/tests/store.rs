@@ -114,3 +114,20 @@ fn faults_from_before_the_first_report_that_is_heard_are_no_news() {
     world.run(mins(5), works_and_publishes);
     assert!(world.changes.is_empty(), "{:?}", kinds(&world));
 }
+
+#[test]
+fn clocks_in_doubt_are_an_incident_until_they_agree_and_explain_no_failing_call() {
+    let mut world = World::new();
+    world.run(mins(2), works_and_publishes);
+    for sweep in 1..=4 {
+        world.store_faults.insert("clock", sweep);
+        world.run(mins(5), works_and_publishes);
+    }
+    assert_eq!(kinds(&world), [IncidentKind::ClockFault]);
+    let opened = world.opened()[0].clone();
+    assert_eq!(opened.reason, Some(Reason::ClockFault));
+    assert!(opened.advice.contains("runbook AmsClockFault"));
+    assert!(world.closed().is_empty(), "it goes on");
+    world.run(mins(21), works_and_publishes);
+    assert_eq!(world.closed()[0].id, opened.id);
+}

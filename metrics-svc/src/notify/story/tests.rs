@@ -167,7 +167,7 @@ fn every_state_has_its_subject_and_without_advice_there_is_a_command() {
         assert_eq!((words.as_str(), commands.len()), ("", 1));
         subjects.push_str(&format!("{}\n  {}\n", story.subject_line(), commands[0]));
     }
-    for reason in ["store_stopped", "store_full", "store_damaged"] {
+    for reason in ["store_stopped", "store_full", "store_damaged", "clock_fault"] {
         let (state, reason) = (String::from("service_fault"), reason.to_owned());
         let about = About::Service;
         let story = Story { about, state, reason, oldest_at: None, ..story() };
@@ -187,6 +187,7 @@ fn every_state_has_its_subject_and_without_advice_there_is_a_command() {
     [CRIT] AMS: the store has stopped
     [CRIT] AMS: the store has been full for 12 min
     [CRIT] AMS: stored data is damaged
+    [CRIT] AMS: clocks have disagreed for 12 min
     ");
 }
 
