@@ -262,6 +262,8 @@ mod change_set;
 mod embedded;
 mod faulty;
 mod memory;
+#[cfg(feature = "planted-bugs")]
+mod planted;
 mod scylla;
 
 pub use self::scylla::{OpenError as ScyllaOpenError, Settings as ScyllaSettings};
@@ -286,7 +288,10 @@ pub async fn open_embedded(
     dir: &std::path::Path,
     settings: EmbeddedSettings,
 ) -> Result<Arc<dyn Store>, OpenError> {
-    embedded::open(dir, settings).await
+    let store = embedded::open(dir, settings).await?;
+    #[cfg(feature = "planted-bugs")]
+    let store = planted::over(store);
+    Ok(store)
 }
 
 /// Opens the store on a ScyllaDB or Cassandra cluster, making keyspace and tables where they are

@@ -147,7 +147,14 @@ impl Disk for RealDisk {
     }
 
     fn sync(&self, name: &str) -> io::Result<()> {
-        self.file(name)?.sync_data()
+        let file = self.file(name)?;
+        #[cfg(feature = "planted-bugs")]
+        if crate::store::planted::is("skip_fsync") {
+            return Ok(());
+        } else if crate::store::planted::is("retry_fsync") {
+            return file.sync_data().or_else(|_| file.sync_data());
+        }
+        file.sync_data()
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {

@@ -158,7 +158,10 @@ pub(super) fn read(bytes: &[u8], stream: Stream) -> Result<(Record, usize, u32),
     let crc = u32_at(bytes, 0).ok_or(damaged)?;
     let len = RECORD_HEADER + index(u64::from(u32_at(bytes, 4).ok_or(damaged)?));
     let record = bytes.get(..len).ok_or(damaged)?;
-    if crc32c::crc32c(record.get(4..).ok_or(damaged)?) != crc {
+    let sound = crc32c::crc32c(record.get(4..).ok_or(damaged)?) == crc;
+    #[cfg(feature = "planted-bugs")]
+    let sound = sound || crate::store::planted::is("skip_crc");
+    if !sound {
         return Err(damaged);
     }
     let mut header = Reader::new(record.get(8..).ok_or(damaged)?, "record");

@@ -51,16 +51,16 @@ pub(super) enum Bug {
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Rules {
     /// The rule that is broken.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "planted-bugs"))]
     pub(super) planted: Option<Bug>,
 }
 
 impl Rules {
     /// Whether this rule is broken; never outside tests.
     pub(super) const fn plants(self, bug: Bug) -> bool {
-        #[cfg(test)]
+        #[cfg(any(test, feature = "planted-bugs"))]
         return matches!(self.planted, Some(planted) if planted as u8 == bug as u8);
-        #[cfg(not(test))]
+        #[cfg(not(any(test, feature = "planted-bugs")))]
         {
             let _ = bug;
             false
