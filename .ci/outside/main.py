@@ -1,6 +1,6 @@
-"""Proves the built binary from outside:  main.py BINARY [--cycles N] [--report DIR] [--only PART,...]
+"""Proves the built binary from outside:  main.py BINARY [--report DIR] [--only PART,...]
 
-Parts: tour library stall incident edges crash. Real curl, argo-ams-library, SMTP server and Prometheus; a
+Parts: tour library stall incident edges. Real curl, argo-ams-library, SMTP server and Prometheus; a
 temporary directory for everything; only what was started here is ended. Exit 1 if any check fails.
 """
 
@@ -17,12 +17,11 @@ import incident
 import library
 import readme
 import stall
-import storm
 import tour
 from checks import Checks
 from house import Ams, MailSink, Prometheus
 
-PARTS = ("tour", "library", "stall", "incident", "edges", "crash")
+PARTS = ("tour", "library", "stall", "incident", "edges")
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
@@ -61,7 +60,6 @@ def one_house(checks: Checks, binary: Path, folder: Path, parts: list[str]) -> N
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("binary", type=Path)
-    parser.add_argument("--cycles", type=int, default=20)
     parser.add_argument("--report", type=Path)
     parser.add_argument("--only", default=",".join(PARTS))
     options = parser.parse_args()
@@ -77,8 +75,6 @@ def main() -> int:
             guarded(checks, "incident", incident.run, checks, binary, folder)
         if "edges" in parts:
             guarded(checks, "edges", edges.run, checks, binary, folder)
-        if "crash" in parts:
-            guarded(checks, "crash", storm.run, checks, binary, folder, options.cycles)
         if options.report:
             options.report.mkdir(parents=True, exist_ok=True)
             checks.save(options.report / "report.json")

@@ -61,7 +61,26 @@ impl Ams {
         self.child.wait().unwrap()
     }
 
-    fn spawn(dir: &Path, mut command: Command) -> Self {
+    /// One that another program starts, such as a tracer: `words` come before the program's own.
+    /// That program must become the broker (`exec`). An error says how it ended before `ready`.
+    pub(crate) fn start_under(
+        words: &[&str],
+        dir: &Path,
+        arguments: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Result<Self, (ExitStatus, String)> {
+        let mut command = Command::new(words[0]);
+        command.env_clear().envs(environment.iter().copied()).args(&words[1..]);
+        command.arg(env!("CARGO_BIN_EXE_ams")).args(arguments).arg("--data").arg(dir);
+        Self::try_spawn(dir, command)
+    }
+
+    fn spawn(dir: &Path, command: Command) -> Self {
+        Self::try_spawn(dir, command)
+            .unwrap_or_else(|(status, said)| panic!("not ready: {status}; {said}"))
+    }
+
+    fn try_spawn(dir: &Path, mut command: Command) -> Result<Self, (ExitStatus, String)> {
         let log = dir.with_extension("log");
         let log = std::fs::File::options().create(true).append(true).open(log).unwrap();
         let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
@@ -79,12 +98,22 @@ impl Ams {
             match heard.recv_timeout(PATIENCE) {
                 Ok(line) => started.lines.push(line),
                 Err(error) => {
+                    // It closed its output, so it ends; or it hangs and is ended.
+                    if error == mpsc::RecvTimeoutError::Timeout {
+                        started.child.kill().unwrap();
+                    }
+                    let status = started.child.wait().unwrap();
                     let log = std::fs::read_to_string(dir.with_extension("log")).unwrap();
-                    panic!("not ready: {error}; it said {:?}\n{log}", started.lines);
+                    return Err((status, format!("{error}; {:?}\n{log}", started.lines)));
                 }
             }
         }
-        started
+        Ok(started)
+    }
+
+    /// How it ended, if it did.
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
     }
 
     /// The word behind `before` in what it said.

@@ -9,6 +9,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use serde_json::json;
+
 use super::power::{tiny, waiting};
 use super::sim::Sim;
 use super::{by, entry};
@@ -338,7 +340,10 @@ fn no_flip_is_unnoticed(written: &Written, used: &[&str]) {
     }
     assert_eq!(judged, all);
     assert!(wrong.is_empty(), "{} of {judged}: {:?}", wrong.len(), &wrong[..wrong.len().min(5)]);
+    super::figures("F6", &json!({"what": DAMAGE, "flips": judged, "unnoticed": 0}));
 }
+
+const DAMAGE: &str = "every bit flipped, every shorter length (small log, simulated disk)";
 
 #[test]
 fn no_bit_flip_is_unnoticed_after_a_clean_stop() {
@@ -363,6 +368,7 @@ fn no_bit_flip_is_unnoticed_in_sealed_slots_after_an_unclean_stop() {
 /// Every file is cut to every shorter length, and removed.
 #[test]
 fn no_truncation_or_deletion_is_unnoticed() {
+    let mut lengths = 0;
     for written in [small_log(true), small_log(false), sealed_log(true), sealed_log(false)] {
         for name in written.sim.names() {
             let sim = written.sim.copy();
@@ -373,8 +379,10 @@ fn no_truncation_or_deletion_is_unnoticed() {
             }
             sim.put(&name, None);
             assert_eq!(written.judge(read(&sim, Rules::default()), None), Ok(()), "{name} gone");
+            lengths += written.sim.content(&name).len();
         }
     }
+    super::figures("F6", &json!({"what": DAMAGE, "lengths": lengths, "unnoticed": 0}));
 }
 
 /// A sample: about one byte in 31 of what a start reads.

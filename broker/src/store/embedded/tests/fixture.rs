@@ -166,6 +166,8 @@ async fn the_data_of_the_first_landing_is_read_back_whole() {
     let next = super::entry(&head, 5, 2, 100);
     let answer = store.commit(topic(0), Arc::clone(&next)).await.unwrap();
     assert_eq!(answer, Outcome::Applied(head.after(&next)));
+    let row = serde_json::json!({"what": "data of earlier versions is opened", "fixtures": 1});
+    super::figures("F25", &row);
 }
 
 async fn is_as_written(store: &dyn Store) {

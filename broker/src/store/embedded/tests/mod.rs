@@ -24,6 +24,12 @@ use std::sync::Arc;
 use crate::domain::{BatchBuilder, Entry, Head, Time, UserId};
 use crate::store::By;
 
+/// Figures for the fault report: `.ci/run faults` gathers these lines.
+#[expect(clippy::print_stdout, reason = "for whoever asks with --nocapture")]
+fn figures(fault: &str, row: &serde_json::Value) {
+    println!("{fault} {row}");
+}
+
 /// An entry of `count` messages of about `size` bytes, in which `tag` can be told apart.
 fn entry(head: &Head, tag: u64, count: usize, size: usize) -> Arc<Entry> {
     let mut batch = BatchBuilder::default();

@@ -436,6 +436,19 @@ fn no_crash_loses_or_invents_anything_or_refuses_the_next_start() {
     assert!(total.snapshots > count, "{total:?}");
     assert!(total.spoilt > count / 20, "{total:?}");
     assert!(total.recycled > count / 4, "{total:?}");
+    let row = serde_json::json!({
+        "what": "power cut, kill or failed fsync at any call (simulated disk)",
+        "schedules": count,
+        "recoveries": total.recoveries,
+        "recoveries_cut_themselves": total.cut_recoveries,
+        "acknowledged": total.applied,
+        "unknown": total.unknown,
+        "switches": total.switches,
+        "snapshots": total.snapshots,
+        "snapshots_spoilt": total.spoilt,
+        "slots_used_again": total.recycled,
+    });
+    super::figures("F2", &row);
 }
 
 /// Each mistake, alone, is caught by some schedule.
