@@ -126,6 +126,10 @@ pub struct Embedded {
     /// How fast files are prepared while no publish waits for one, in bytes a second; 0 = as fast
     /// as it goes.
     pub fill_bytes_per_second: u64,
+    /// How much of the indexes of full files is kept in memory.
+    pub index_cache_bytes: u64,
+    /// How many reads may wait for the disk at once.
+    pub cold_reads: usize,
 }
 
 /// `[broker.store.scylla]`: its presence chooses it over the embedded store.
@@ -224,6 +228,8 @@ impl Default for Embedded {
             roll_after: store.roll_after,
             max_bytes: store.max_bytes.unwrap_or_default(),
             fill_bytes_per_second: store.fill_bytes_per_second,
+            index_cache_bytes: store.index_cache_bytes,
+            cold_reads: store.cold_reads,
         }
     }
 }
@@ -287,6 +293,8 @@ impl Embedded {
             roll_after: self.roll_after.min(retention / 8),
             max_bytes: (self.max_bytes > 0).then_some(self.max_bytes),
             fill_bytes_per_second: self.fill_bytes_per_second,
+            index_cache_bytes: self.index_cache_bytes,
+            cold_reads: self.cold_reads,
             ..store::EmbeddedSettings::default()
         }
     }

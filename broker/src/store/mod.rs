@@ -85,7 +85,8 @@ pub trait MessageLog: Send + Sync {
 
     /// The durable entries that hold messages from `from` on, in order, whole (the first may begin
     /// before `from`): until `limits` are reached, at least one if there is one. From an offset
-    /// below the start: as from the start. At or past the head, or of a closed life: empty.
+    /// below the start: as from the start. At or past the head, or of a closed life: empty. Damage
+    /// ends the answer before it; where nothing lies before it, it is `Corrupt`.
     async fn scan(
         &self,
         topic: TopicId,

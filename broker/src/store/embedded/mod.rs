@@ -3,19 +3,22 @@
 //! The entry log holds messages, the state log progress and catalogue; each has one committer
 //! thread that gathers what waits into a frame, writes it, makes it durable and only then applies
 //! and answers. What lies on the disk is in [`layout`], [`frame`] and [`record`] and is final, and
-//! in [`snapshot`], which is versioned. [`keeper`] takes snapshots, so that a start reads them and
-//! what lies behind, and [`slots`] knows which files they let go of.
+//! in [`snapshot`] and [`sidecar`], which are versioned. [`keeper`] takes snapshots, so that a start
+//! reads them and what lies behind, and [`slots`] knows which files they let go of. In memory are
+//! the heads ([`topics`]) and what lies in the open slot; [`indexes`] finds what lies in the others.
 
 mod api;
 mod cache;
 mod committer;
 mod copy;
+mod damage;
 mod disk;
 mod evaluate;
 mod frame;
+mod indexer;
+mod indexes;
 mod keeper;
 mod layout;
-mod maps;
 mod prepare;
 mod queue;
 mod read;
@@ -25,8 +28,13 @@ mod recovery;
 mod repair;
 mod rules;
 mod settings;
+mod sidecar;
+mod sizes;
 mod slots;
 mod snapshot;
+mod state;
+mod topics;
+mod walk;
 mod writer;
 
 #[cfg(test)]
@@ -45,6 +53,7 @@ pub use self::copy::{
     Checked, Copied, CopyError, Stage as CopyStage, backup, check, check_backup, restore,
 };
 use self::disk::{Disk, RealDisk};
+use self::indexer::Indexer;
 use self::keeper::Keeper;
 use self::layout::{Pair, Stream};
 use self::prepare::Preparer;
@@ -121,6 +130,7 @@ struct Recovered {
     state: Committer,
     preparer: Preparer,
     keeper: Keeper,
+    indexer: Indexer,
 }
 
 /// Steps 1 to 8 of `log.md` 2; makes the store if there is none.
@@ -212,6 +222,7 @@ fn assemble(
         state: committer(found.state_end, None),
         preparer: Preparer::new(Arc::clone(&shared)),
         keeper: Keeper::new(Arc::clone(&shared), others.next_snapshot, others.kept.into()),
+        indexer: Indexer::new(Arc::clone(&shared)),
         shared,
     }
 }
@@ -221,14 +232,15 @@ impl Recovered {
     ///
     /// Each holds the lock, so that it is free only when none can write any more.
     fn start(self, lock: Option<File>) -> Result<Arc<EmbeddedStore>, OpenError> {
-        let Self { shared, entries, state, preparer, keeper } = self;
+        let Self { shared, entries, state, preparer, keeper, indexer } = self;
         let mut threads = Vec::new();
         let lock = lock.map(Arc::new);
         // On an error the store that is made so far ends the threads that run.
         let spawned = spawn(&mut threads, "entry-log", lock.clone(), move || entries.run())
             .and_then(|()| spawn(&mut threads, "state-log", lock.clone(), move || state.run()))
             .and_then(|()| spawn(&mut threads, "slots", lock.clone(), move || preparer.run()))
-            .and_then(|()| spawn(&mut threads, "snapshots", lock.clone(), move || keeper.run()));
+            .and_then(|()| spawn(&mut threads, "snapshots", lock.clone(), move || keeper.run()))
+            .and_then(|()| spawn(&mut threads, "indexes", lock.clone(), move || indexer.run()));
         let store = EmbeddedStore::new(shared, threads, lock);
         spawned.map(|()| store).map_err(|error| {
             OpenError::Io(String::from("cannot start the threads of the store"), error)

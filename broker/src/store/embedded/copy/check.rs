@@ -1,11 +1,12 @@
 //! Reads everything a store still needs and says what is not as it was written: what a start reads,
 //! and the sealed slots that it does not. Writes nothing.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
 use super::{Progress, Stage};
+use crate::domain::{Entry, Offset, TopicId};
 use crate::store::embedded::OpenError;
 use crate::store::embedded::disk::{Disk, read_whole};
 use crate::store::embedded::frame::{self, Kind};
@@ -14,6 +15,7 @@ use crate::store::embedded::reading::{Tail, failed};
 use crate::store::embedded::record::{self, Record};
 use crate::store::embedded::recovery::{self, Found};
 use crate::store::embedded::rules::Rules;
+use crate::store::embedded::topics::{Topic, Topics};
 
 /// What a check read and found.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,27 +54,81 @@ pub(super) fn check(
     };
     let tails = [&found.entries_end, &found.state_end];
     let all: u64 = tails.iter().flat_map(|tail| &tail.live).map(Slot::len).sum();
-    let mut records = HashSet::new();
+    let mut seen = Seen::default();
     for tail in tails {
         for slot in &tail.live {
-            walk(disk, found.store, tail, slot, &mut checked, &mut records)?;
+            let mut note = |topic, entry: &Entry| {
+                seen.note(&found.topics, slot.generation, topic, entry);
+            };
+            walk(disk, found.store, tail, slot, &mut checked, &mut note)?;
             checked.bytes += slot.len();
             progress(Stage::Checking, checked.bytes, all);
         }
     }
-    for (topic, kept) in &found.topics.open {
-        for place in &kept.entries {
-            checked.entries += 1;
-            if !records.contains(&(place.slot, place.at, place.crc)) {
-                let file = Stream::Entries.file(place.slot);
-                checked.damage.push(format!(
-                    "{file} at offset {}: messages {} to {} of topic {topic} are not there",
-                    place.at, place.base, place.end
-                ));
+    checked.entries = seen.entries;
+    for (id, topic) in &found.topics.open {
+        for (generation, slot, base, end) in held(topic) {
+            let file = Stream::Entries.file(slot);
+            for (from, to) in seen.missing(generation, *id, base, end) {
+                let what = format!("{file}: messages {from} to {to} of topic {id} are not there");
+                checked.damage.push(what);
             }
         }
     }
     Ok((found, checked))
+}
+
+/// What a topic keeps in each slot: its use, the slot, and from where to where.
+fn held(topic: &Topic) -> impl Iterator<Item = (u64, u32, Offset, Offset)> {
+    let start = topic.head.start;
+    let sealed = topic.sealed.iter().map(|part| (part.generation, part.slot, part.base, part.end));
+    let open = topic.open.iter().map(|at| (at.generation, at.slot, at.base, at.end));
+    sealed
+        .chain(open)
+        .map(move |(generation, slot, base, end)| (generation, slot, base.max(start), end))
+}
+
+/// The kept entries that were met, by the use of their slot and topic, as ranges in order.
+#[derive(Default)]
+struct Seen {
+    ranges: HashMap<(u64, TopicId), Vec<(Offset, Offset)>>,
+    entries: u64,
+}
+
+impl Seen {
+    fn note(&mut self, topics: &Topics, generation: u64, id: TopicId, entry: &Entry) {
+        let kept = topics.open.get(&id).is_some_and(|topic| topic.head.start < entry.end());
+        if !kept {
+            return;
+        }
+        self.entries += 1;
+        let ranges = self.ranges.entry((generation, id)).or_default();
+        match ranges.last_mut() {
+            Some(last) if last.1 == entry.base => last.1 = entry.end(),
+            _ => ranges.push((entry.base, entry.end())),
+        }
+    }
+
+    /// What of a range was not met.
+    fn missing(
+        &self,
+        generation: u64,
+        id: TopicId,
+        base: Offset,
+        end: Offset,
+    ) -> Vec<(Offset, Offset)> {
+        let (mut from, mut missing) = (base, Vec::new());
+        for (begin, behind) in self.ranges.get(&(generation, id)).into_iter().flatten() {
+            if from < *begin && from < end {
+                missing.push((from, end.min(*begin)));
+            }
+            from = from.max(*behind);
+        }
+        if from < end {
+            missing.push((from, end));
+        }
+        missing
+    }
 }
 
 /// Every frame of one slot, from its header to its seal or to the tail.
@@ -82,7 +138,7 @@ fn walk(
     tail: &Tail,
     slot: &Slot,
     checked: &mut Checked,
-    records: &mut HashSet<(u32, u64, u32)>,
+    note: &mut dyn FnMut(TopicId, &Entry),
 ) -> Result<(), OpenError> {
     let stream = tail.stream;
     let file = stream.file(slot.number);
@@ -107,13 +163,11 @@ fn walk(
         if kind == Some(Kind::Data) {
             let payload_at = frame.at + FRAME_HEADER;
             match record::read_all(frame::payload(&content, &frame), stream) {
-                Ok(placed) => records.extend(placed.iter().filter_map(|placed| {
-                    matches!(placed.record, Record::Entry(..)).then_some((
-                        slot.number,
-                        payload_at + placed.at as u64,
-                        placed.crc,
-                    ))
-                })),
+                Ok(placed) => placed.iter().for_each(|placed| {
+                    if let Record::Entry(topic, entry) = &placed.record {
+                        note(*topic, entry);
+                    }
+                }),
                 Err(_) => checked
                     .damage
                     .push(format!("{file} at offset {payload_at}: its records cannot be read")),
