@@ -130,6 +130,9 @@ pub struct Embedded {
     pub index_cache_bytes: u64,
     /// How many reads may wait for the disk at once.
     pub cold_reads: usize,
+    /// How fast full files are read again, once a day at most, to meet damage before somebody
+    /// needs what it took, in bytes a second; 0 = never.
+    pub scrub_bytes_per_second: u64,
 }
 
 /// `[broker.store.scylla]`: its presence chooses it over the embedded store.
@@ -230,6 +233,7 @@ impl Default for Embedded {
             fill_bytes_per_second: store.fill_bytes_per_second,
             index_cache_bytes: store.index_cache_bytes,
             cold_reads: store.cold_reads,
+            scrub_bytes_per_second: store.scrub_bytes_per_second,
         }
     }
 }
@@ -295,6 +299,7 @@ impl Embedded {
             fill_bytes_per_second: self.fill_bytes_per_second,
             index_cache_bytes: self.index_cache_bytes,
             cold_reads: self.cold_reads,
+            scrub_bytes_per_second: self.scrub_bytes_per_second,
             ..store::EmbeddedSettings::default()
         }
     }

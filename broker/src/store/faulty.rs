@@ -287,6 +287,10 @@ impl Store for FaultyStore {
         self.store.id()
     }
 
+    fn damage_found(&self) -> u64 {
+        self.store.damage_found()
+    }
+
     async fn stopped(&self) -> Arc<str> {
         self.store.stopped().await
     }

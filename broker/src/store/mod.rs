@@ -232,6 +232,12 @@ pub trait Store: MessageLog + ProgressLog + Catalog {
     /// The random id of this store: of a restored copy it is another.
     fn id(&self) -> u64;
 
+    /// How many damaged ranges it was the first to meet, without being asked for them, since it was
+    /// opened.
+    fn damage_found(&self) -> u64 {
+        0
+    }
+
     /// Resolves when the store has stopped for good, with the reason for the log. Never resolves
     /// for one that cannot.
     async fn stopped(&self) -> Arc<str>;

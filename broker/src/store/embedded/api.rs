@@ -239,6 +239,10 @@ impl Store for EmbeddedStore {
         self.shared.store
     }
 
+    fn damage_found(&self) -> u64 {
+        self.shared.damage.found()
+    }
+
     async fn stopped(&self) -> Arc<str> {
         let mut stopped = self.shared.stopped.subscribe();
         if let Ok(reason) = stopped.wait_for(Option::is_some).await

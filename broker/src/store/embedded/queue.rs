@@ -206,6 +206,7 @@ pub(super) struct Shared {
     preparer: Condvar,
     keeper: Condvar,
     indexer: Condvar,
+    scrubber: Condvar,
 }
 
 impl Shared {
@@ -243,6 +244,7 @@ impl Shared {
             preparer: Condvar::new(),
             keeper: Condvar::new(),
             indexer: Condvar::new(),
+            scrubber: Condvar::new(),
             rules,
             settings,
         }
@@ -328,6 +330,7 @@ impl Shared {
         self.wake_preparer(&mut board);
         self.wake_keeper(&mut board);
         self.wake_indexer(&mut board);
+        self.scrubber.notify_all();
     }
 
     /// Tells whoever waits for the store's end that it was closed, unless it failed before.
@@ -417,6 +420,19 @@ impl Shared {
             let waited = self.indexer.wait_timeout(board, left);
             board = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
+    }
+
+    /// Waits until then; answers whether the store is still open.
+    pub(super) fn rest(&self, until: Instant) -> bool {
+        let mut board = self.board();
+        while board.phase == Phase::Open {
+            let Some(left) = left(Some(until)) else {
+                return true;
+            };
+            let waited = self.scrubber.wait_timeout(board, left);
+            board = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        false
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, PoisonError};
 
+use super::damage::Lost;
 use super::indexes::Places;
 use super::layout::{PAGE, Stream};
 use super::queue::Shared;
@@ -18,6 +19,9 @@ pub(super) enum Access {
     /// It may.
     Disk,
 }
+
+/// What is said of messages that have no place in their slot.
+const MISSING: &str = "entries are missing";
 
 /// What a read came to; `None` when it needs the disk and may not touch it.
 pub(super) type Read<T> = Result<Option<T>, StoreError>;
@@ -64,7 +68,9 @@ pub(super) fn scan(
                 // Trimmed since, and the slot perhaps used again.
                 Err(_) if !is_kept(shared, topic, place.end) => {}
                 Err(what) => {
-                    let error = shared.damage.met(place.generation, place.slot, place.at, &what);
+                    let lost = (topic, place.base, place.end);
+                    let error =
+                        shared.damage.met(place.generation, place.slot, place.at, lost, &what);
                     return if found.is_empty() { Err(error) } else { Ok(Some(found)) };
                 }
             }
@@ -102,12 +108,60 @@ fn gather(
         return gather(shared, topic, from, limits, access);
     }
     if found.is_empty() {
-        let before = first.checked_sub(1).and_then(|before| places.get(before));
-        let at = before.map_or(PAGE, |place| place.at + place.len as u64);
-        let what = format!("topic {topic} lacks messages from {from} on");
-        return Err(shared.damage.met(part.generation, part.slot, at, &what));
+        let (at, lost) = gap(topic, &part, &places, from);
+        return Err(shared.damage.met(part.generation, part.slot, at, lost, MISSING));
     }
     Ok(Some((from, found)))
+}
+
+/// What is lost from `from` on, where no place begins, and behind what it must have lain.
+fn gap(topic: TopicId, part: &Part, places: &[Place], from: Offset) -> (u64, Lost) {
+    let first = places.partition_point(|place| place.end <= from);
+    let before = first.checked_sub(1).and_then(|before| places.get(before));
+    let at = before.map_or(PAGE, |place| place.at + place.len as u64);
+    let base = before.map_or(part.base, |place| place.end);
+    let end = places.get(first).map_or(part.end, |place| place.base);
+    (at, (topic, base, end))
+}
+
+/// Reads all that a topic keeps in a sealed slot and notes what damage took as found by the
+/// scrubber; answers how many ranges that are.
+pub(super) fn verify(shared: &Shared, topic: TopicId, part: &Part) -> u64 {
+    let Part { generation, slot, end, .. } = *part;
+    let kept = |end| is_kept(shared, topic, end);
+    let mut ranges = 0;
+    let mut note = |at, lost: Lost, what: &str| {
+        shared.damage.scrubbed(generation, slot, at, Some(lost), what);
+        ranges += 1;
+    };
+    let (disk, store) = (shared.disk.as_ref(), shared.store);
+    let places = match shared.indexes.load(disk, store, topic, part) {
+        Ok(places) => places,
+        Err(what) => {
+            if kept(end) {
+                note(0, (topic, part.base, end), &what);
+            }
+            return ranges;
+        }
+    };
+    let mut from = part.base;
+    for place in places.iter() {
+        if place.base > from && kept(place.base) {
+            let (at, lost) = gap(topic, part, &places, from);
+            note(at, lost, MISSING);
+        }
+        from = place.end;
+        if let Err(what) = fetch(shared, topic, place)
+            && kept(place.end)
+        {
+            note(place.at, (topic, place.base, place.end), &what);
+        }
+    }
+    if from < end && kept(end) {
+        let (at, lost) = gap(topic, part, &places, from);
+        note(at, lost, MISSING);
+    }
+    ranges
 }
 
 /// Of places in order, those that lie together from `from` on, until `limits` are reached.
@@ -144,8 +198,12 @@ pub(super) fn places(shared: &Shared, topic: TopicId, part: &Part, access: Acces
     match shared.indexes.load(shared.disk.as_ref(), shared.store, topic, part) {
         Ok(places) => Ok(Some(places)),
         Err(_) if !is_kept(shared, topic, part.end) => Ok(Some(Places::default())),
-        Err(what) => Err(shared.damage.met(part.generation, part.slot, 0, &what)),
+        Err(what) => Err(unreadable(shared, topic, part, &what)),
     }
+}
+
+fn unreadable(shared: &Shared, topic: TopicId, part: &Part, what: &str) -> StoreError {
+    shared.damage.met(part.generation, part.slot, 0, (topic, part.base, part.end), what)
 }
 
 /// Whether what ends at `end` is still needed.
@@ -202,8 +260,7 @@ pub(super) fn place_at(
         Some(Look::Open(first)) => Ok(topic.open.get(first).filter(begins).copied()),
         Some(Look::Sealed(part)) => {
             let load = shared.indexes.load(shared.disk.as_ref(), shared.store, id, &part);
-            let places =
-                load.map_err(|what| shared.damage.met(part.generation, part.slot, 0, &what))?;
+            let places = load.map_err(|what| unreadable(shared, id, &part, &what))?;
             let found = places.partition_point(|place| place.base < base);
             Ok(places.get(found).filter(begins).copied())
         }
@@ -219,9 +276,10 @@ pub(super) fn entry(
     topic: TopicId,
     place: &Place,
 ) -> Result<Arc<Entry>, StoreError> {
-    cached(shared, place)
-        .map_or_else(|| fetch(shared, topic, place), Ok)
-        .map_err(|what| shared.damage.met(place.generation, place.slot, place.at, &what))
+    cached(shared, place).map_or_else(|| fetch(shared, topic, place), Ok).map_err(|what| {
+        let lost = (topic, place.base, place.end);
+        shared.damage.met(place.generation, place.slot, place.at, lost, &what)
+    })
 }
 
 fn cached(shared: &Shared, place: &Place) -> Option<Arc<Entry>> {

@@ -26,6 +26,10 @@ pub struct Settings {
     pub index_cache_bytes: u64,
     /// How many reads may wait for the disk at once: 1 to 1,024.
     pub cold_reads: usize,
+    /// How fast sealed slots are read again to meet damage early, in bytes a second. 0 = never.
+    pub scrub_bytes_per_second: u64,
+    /// How long from the beginning of one such pass to that of the next, at least.
+    pub scrub_every: Duration,
     /// When one log was written and the other not for this long, the other writes a witness frame.
     pub witness_after: Duration,
     /// When to try again to prepare a slot or take a snapshot after there was no room.
@@ -56,6 +60,8 @@ impl Default for Settings {
             cache_bytes: 64 * MIB,
             index_cache_bytes: 32 * MIB,
             cold_reads: 8,
+            scrub_bytes_per_second: 4 * MIB,
+            scrub_every: Duration::from_secs(86_400),
             witness_after: Duration::from_secs(1),
             retry_after: Duration::from_secs(1),
             state_log_bytes: 64 * MIB,
@@ -102,6 +108,7 @@ impl Settings {
             frame_bytes: 16 << 10,
             retry_after: Duration::from_millis(10),
             state_log_bytes: 256 << 10,
+            scrub_bytes_per_second: 0,
             fill_bytes_per_second: 0,
             ..Self::default()
         }

@@ -46,6 +46,11 @@ impl<'a> Walk<'a> {
         Ok(Self { disk, file, slot, at: PAGE, next, previous, over: false })
     }
 
+    /// Where the next frame begins; at the end of the slot, nothing is left.
+    pub(super) const fn at(&self) -> u64 {
+        self.at
+    }
+
     /// What lies next; `None` behind the seal.
     ///
     /// # Errors

@@ -33,16 +33,16 @@ fn start(dir: &Path) -> (Arc<EmbeddedStore>, Arc<Shared>) {
 }
 
 /// A store with two topics whose entries share several slots.
-struct Filled {
-    dir: tempfile::TempDir,
-    store: Arc<EmbeddedStore>,
-    shared: Arc<Shared>,
-    topics: [TopicId; 2],
-    written: [Vec<Arc<Entry>>; 2],
+pub(super) struct Filled {
+    pub(super) dir: tempfile::TempDir,
+    pub(super) store: Arc<EmbeddedStore>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) topics: [TopicId; 2],
+    pub(super) written: [Vec<Arc<Entry>>; 2],
 }
 
 impl Filled {
-    async fn new() -> Self {
+    pub(super) async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (store, shared) = start(dir.path());
         let topics = [TopicId::random(), TopicId::random()];
@@ -88,7 +88,7 @@ impl Filled {
         }
     }
 
-    async fn is_whole(&self) {
+    pub(super) async fn is_whole(&self) {
         for (topic, written) in self.topics.iter().zip(&self.written) {
             assert_eq!(self.store.scan(*topic, Offset(0), ALL).await.unwrap(), *written);
             for entry in written.iter().step_by(7) {
@@ -106,6 +106,13 @@ impl Filled {
         assert_eq!(self.shared.damage.ranges(), 0);
     }
 
+    /// Everything is answered; damage that was met before stays counted.
+    pub(super) async fn is_sound_again(&self) {
+        for (topic, written) in self.topics.iter().zip(&self.written) {
+            assert_eq!(self.store.scan(*topic, Offset(0), ALL).await.unwrap(), *written);
+        }
+    }
+
     /// The indexes, by name.
     fn indexes(&self) -> Vec<std::path::PathBuf> {
         let files = std::fs::read_dir(self.dir.path()).unwrap().map(|file| file.unwrap().path());
@@ -120,7 +127,7 @@ impl Filled {
     }
 
     /// Flips a byte of the entry with this tag, in the first slot; answers where.
-    fn flip(&self, text: &str) -> u64 {
+    pub(super) fn flip(&self, text: &str) -> u64 {
         let path = self.dir.path().join("e000");
         let content = std::fs::read(&path).unwrap();
         let at = content.windows(text.len()).position(|bytes| bytes == text.as_bytes()).unwrap();
@@ -128,7 +135,7 @@ impl Filled {
         at as u64
     }
 
-    fn flip_at(&self, at: u64) {
+    pub(super) fn flip_at(&self, at: u64) {
         let path = self.dir.path().join("e000");
         let file = std::fs::File::options().read(true).write(true).open(path).unwrap();
         let mut byte = [0];
@@ -136,7 +143,7 @@ impl Filled {
         file.write_all_at(&[byte[0] ^ 1], at).unwrap();
     }
 
-    fn remove_indexes(&self) {
+    pub(super) fn remove_indexes(&self) {
         self.indexes().iter().for_each(|path| std::fs::remove_file(path).unwrap());
     }
 }
@@ -182,7 +189,7 @@ async fn an_index_that_is_missing_damaged_or_stale_is_made_again() {
 }
 
 /// Each entry is answered but this one, and the other topic does not notice.
-async fn only_one_is_lost(filled: &Filled, lost: usize) {
+pub(super) async fn only_one_is_lost(filled: &Filled, lost: usize) {
     let one = Limits { messages: 1, bytes: u64::MAX };
     for (at, entry) in filled.written[0].iter().enumerate() {
         let found = filled.store.scan(filled.topics[0], entry.base, one).await;

@@ -15,6 +15,7 @@ mod fixture;
 mod indexes;
 mod planted;
 mod power;
+mod scrub;
 mod sim;
 mod snapshots;
 mod suite;
