@@ -387,14 +387,13 @@ impl Committer {
 
     /// The places of a full slot leave memory; the indexer writes them down.
     fn sealed(&self, full: &Slot) {
-        let topics = {
-            let mut topics = self.shared.topics.write().unwrap_or_else(PoisonError::into_inner);
-            topics.seal_before(full.generation.saturating_add(1))
-        };
-        let sealed = Sealed { slot: full.clone(), topics };
+        let mut topics = self.shared.topics.write().unwrap_or_else(PoisonError::into_inner);
+        let places = topics.seal_before(full.generation.saturating_add(1));
+        let sealed = Arc::new(Sealed { slot: full.clone(), topics: places });
         let mut board = self.shared.board();
         // An index that nobody writes now is made from its slot when it is needed.
         if board.sealed.len() < UNWRITTEN_INDEXES {
+            self.shared.indexes.sealed(Arc::clone(&sealed));
             board.sealed.push_back(sealed);
             self.shared.wake_indexer(&mut board);
         }

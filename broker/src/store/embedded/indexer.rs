@@ -57,7 +57,7 @@ impl Indexer {
                     None => return !(board.desks.entries.ended && board.desks.state.ended),
                 }
             };
-            self.shared.indexes.write(self.shared.disk.as_ref(), self.shared.store, sealed);
+            self.shared.indexes.write(self.shared.disk.as_ref(), self.shared.store, &sealed);
         }
     }
 }

@@ -167,7 +167,7 @@ pub(super) struct Board {
     /// A snapshot is being taken.
     pub(super) snapshotting: bool,
     /// Slots that were sealed and have no index yet.
-    pub(super) sealed: VecDeque<Sealed>,
+    pub(super) sealed: VecDeque<Arc<Sealed>>,
     /// The indexer should look.
     indexing: bool,
 }

@@ -3,11 +3,10 @@
 use std::sync::{Arc, PoisonError};
 
 use super::damage::Lost;
-use super::indexes::Places;
 use super::layout::{PAGE, Stream};
 use super::queue::Shared;
 use super::record::{self, Record};
-use super::topics::{Look, Part, Place, Topic};
+use super::topics::{Look, Part, Place, Places, Topic};
 use crate::domain::{Entry, Offset, Time, TopicId};
 use crate::store::{Limits, StoreError};
 

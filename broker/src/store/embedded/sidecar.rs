@@ -10,13 +10,11 @@
 //! itself is not in it, although who can read this file can read the slot's header: an index is
 //! what one copies to somebody without a second thought.
 
-use std::collections::VecDeque;
-
 use sha2::{Digest as _, Sha256};
 
 use super::layout::{Slot, Stream, index, u32_at};
 use super::rules::{Bug, Rules};
-use super::topics::Place;
+use super::topics::{Place, Places};
 use crate::domain::codec::{Malformed, Put, Reader};
 use crate::domain::{Offset, Time, TopicId};
 
@@ -48,13 +46,8 @@ fn key(store: u64, slot: &Slot) -> [u8; 16] {
     hash.finalize().first_chunk().copied().unwrap_or_default()
 }
 
-/// An index's content. Topics are sorted here.
-pub(super) fn encode(
-    store: u64,
-    slot: &Slot,
-    topics: &mut [(TopicId, VecDeque<Place>)],
-) -> Vec<u8> {
-    topics.sort_unstable_by_key(|(topic, _)| topic.0);
+/// An index's content; `topics` are in order of their ids.
+pub(super) fn encode(store: u64, slot: &Slot, topics: &[(TopicId, Places)]) -> Vec<u8> {
     let count = u32::try_from(topics.len()).unwrap_or(u32::MAX);
     let mut places = Vec::new();
     let mut out = MAGIC.to_vec();
@@ -62,7 +55,7 @@ pub(super) fn encode(
         out.extend_from_slice(&value.to_le_bytes());
     }
     out.extend_from_slice(&key(store, slot));
-    for (topic, of) in topics.iter() {
+    for (topic, of) in topics {
         let begin = places.len();
         put_places(&mut places, of);
         out.put_uuid(topic.0);
@@ -120,7 +113,7 @@ impl<'a> Index<'a> {
     }
 }
 
-fn put_places(out: &mut Vec<u8>, places: &VecDeque<Place>) {
+fn put_places(out: &mut Vec<u8>, places: &[Place]) {
     let (mut end, mut time, mut at) = (0, 0, 0);
     for place in places {
         for value in [
@@ -185,11 +178,12 @@ mod tests {
         Place { base, end, time: Time(base.0), packed: 9, generation, slot, at, len: 300, crc }
     }
 
-    fn written() -> (Vec<(TopicId, VecDeque<Place>)>, Vec<u8>) {
-        let dense = VecDeque::from([place(5, 4_144), place(8, 5_000)]);
+    fn written() -> (Vec<(TopicId, Places)>, Vec<u8>) {
+        let dense = Places::from([place(5, 4_144), place(8, 5_000)]);
         let mut topics: Vec<_> = (0..9).map(|_| (TopicId::random(), dense.clone())).collect();
-        topics[3].1 = VecDeque::from([place(0, 9_000)]);
-        let content = encode(1, &slot(), &mut topics);
+        topics[3].1 = Places::from([place(0, 9_000)]);
+        topics.sort_unstable_by_key(|(topic, _)| topic.0);
+        let content = encode(1, &slot(), &topics);
         (topics, content)
     }
 
@@ -199,7 +193,7 @@ mod tests {
         let of = slot();
         let index = Index::read(&content, 1, &of, Rules::default()).unwrap();
         for (topic, places) in &topics {
-            assert_eq!(index.places(*topic).unwrap(), places.iter().copied().collect::<Vec<_>>());
+            assert_eq!(index.places(*topic).unwrap(), **places);
         }
         assert_eq!(index.places(TopicId::random()), Some(Vec::new()));
     }
@@ -233,7 +227,7 @@ mod tests {
             assert!(Index::read(&content[..len], 1, &slot(), Rules::default()).is_none());
         }
         let secret = Slot { life: Life(0x1234_5678_9abc_def0), ..slot() };
-        let content = encode(1, &secret, &mut []);
+        let content = encode(1, &secret, &[]);
         let life = secret.life.0.to_le_bytes();
         assert!(!content.windows(8).any(|bytes| bytes == life));
     }

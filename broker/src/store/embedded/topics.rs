@@ -3,6 +3,7 @@
 //! the open slot. Where entries lie in a sealed slot is in that slot's index.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
 
 use super::layout::Slot;
 use super::record::Record;
@@ -158,13 +159,16 @@ impl Topic {
     }
 }
 
+/// The places of a topic in a sealed slot, in order.
+pub(super) type Places = Arc<[Place]>;
+
 /// The places of a slot that was sealed, for its index.
 #[derive(Debug)]
 pub(super) struct Sealed {
     /// The slot.
     pub(super) slot: Slot,
-    /// Each topic's entries, in order.
-    pub(super) topics: Vec<(TopicId, VecDeque<Place>)>,
+    /// Each topic's entries; the topics in order of their ids.
+    pub(super) topics: Vec<(TopicId, Places)>,
 }
 
 /// What the entry log adds up to.
@@ -251,8 +255,8 @@ impl Topics {
     }
 
     /// Slots are sealed whose use is before this one: what follows lies in this or a later one.
-    /// Answers, by topic, what their indexes must hold.
-    pub(super) fn seal_before(&mut self, generation: u64) -> Vec<(TopicId, VecDeque<Place>)> {
+    /// Answers, in order of the topics' ids, what their indexes must hold.
+    pub(super) fn seal_before(&mut self, generation: u64) -> Vec<(TopicId, Places)> {
         let mut topics = Vec::with_capacity(self.in_open.len());
         for id in std::mem::take(&mut self.in_open) {
             let Some(topic) = self.open.get_mut(&id) else { continue };
@@ -261,9 +265,10 @@ impl Topics {
                 self.in_open.insert(id);
             }
             if !places.is_empty() {
-                topics.push((id, places));
+                topics.push((id, Places::from(Vec::from(places))));
             }
         }
+        topics.sort_unstable_by_key(|(topic, _)| topic.0);
         topics
     }
 

@@ -196,7 +196,7 @@ pub(super) async fn only_one_is_lost(filled: &Filled, lost: usize) {
         if at == lost {
             match found {
                 Err(StoreError::Corrupt(what)) => {
-                    assert!(what.contains("e000 at offset"), "{what}")
+                    assert!(what.contains("e000 at offset"), "{what}");
                 }
                 other => panic!("{other:?}"),
             }
@@ -305,4 +305,26 @@ fn an_index_of_a_slots_former_use_is_not_believed_nor_one_that_does_not_verify()
         assert!(!scan(index, Some(bug)).0, "{bug:?}");
     }
     assert_eq!(scan(&right, None), (true, 0));
+}
+
+#[test]
+fn who_reads_at_the_end_needs_no_disk_when_a_slot_is_sealed() {
+    let mut scribe = Scribe::new(tiny());
+    let mut newest = 0;
+    for _ in 0..20 {
+        scribe.publish(3_000);
+        let shared = &scribe.store.shared;
+        let last = shared.topics.read().unwrap().open[&TOPIC].sealed.back().copied();
+        let Some(part) = last else { continue };
+        let in_memory = || read::places(shared, TOPIC, &part, Access::Memory).unwrap();
+        let before = in_memory().expect("its index is not written yet");
+        if part.generation > newest {
+            newest = part.generation;
+            scribe.store.indexer.turn();
+        }
+        assert_eq!(in_memory().as_ref(), Some(&before), "nor is it read back");
+        assert_eq!((before[0].base, before.last().unwrap().end), (part.base, part.end));
+    }
+    assert!(newest > 3);
+    assert_eq!(scribe.store.shared.board().sealed.len(), 0);
 }
