@@ -14,6 +14,7 @@ mod cassandra;
 mod copies;
 mod counts;
 mod crash;
+mod damage;
 mod exits;
 mod harness;
 mod start;
