@@ -249,7 +249,11 @@ impl BatchBuilder {
     }
 
     /// The packed batch.
-    pub fn finish(self) -> Batch {
+    pub fn finish(mut self) -> Batch {
+        // Whoever keeps a batch pins its whole buffer and counts its length.
+        if self.packed.capacity() - self.packed.len() > self.packed.len() / 8 {
+            self.packed.shrink_to_fit();
+        }
         Batch {
             packed: self.packed.into(),
             count: self.count,

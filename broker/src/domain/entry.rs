@@ -50,6 +50,11 @@ pub struct DayFigures {
 const ENTRY_VERSION: u8 = 1;
 
 impl Entry {
+    /// Bytes that it takes in memory, about.
+    pub const fn pinned(&self) -> usize {
+        size_of::<Self>() + self.batch.packed().len() + self.marks.capacity() * size_of::<Mark>()
+    }
+
     /// The offset behind the last message.
     pub const fn end(&self) -> Offset {
         self.base.plus(self.batch.len() as u64)

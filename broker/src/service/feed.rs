@@ -84,13 +84,13 @@ impl Broker {
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Faults of the store since the start.
+    /// Faults of the store since the start, damage that it found by itself among them.
     pub fn store_faults(&self) -> StoreFaultCounts {
         let faults = &self.0.store_faults;
         StoreFaultCounts {
             full: faults.full.load(Ordering::Relaxed),
             stopped: faults.stopped.load(Ordering::Relaxed),
-            damaged: faults.damaged.load(Ordering::Relaxed),
+            damaged: faults.damaged.load(Ordering::Relaxed) + self.0.store.damage_found(),
             clock: faults.clock.load(Ordering::Relaxed),
         }
     }

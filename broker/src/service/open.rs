@@ -102,6 +102,9 @@ impl Broker {
                     );
                     return Err(OpenError::Damaged(text));
                 };
+                if !topic.holes.is_empty() {
+                    self.0.store.give_up(topic.id, &topic.holes);
+                }
                 self.insert_topic_state(topic.id, head);
             }
         }

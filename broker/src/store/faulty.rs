@@ -14,7 +14,7 @@ use super::{
     Answer, By, Catalog, Change, ChangeSet, Copied, CopyError, CopyProgress, Limits, MessageLog,
     Outcome, ProgressLog, Scope, ScopeState, Store, StoreError,
 };
-use crate::domain::{Entry, Head, Offset, Progress, SubscriptionId, Time, TopicId};
+use crate::domain::{Entry, Head, Holes, Offset, Progress, SubscriptionId, Time, TopicId};
 
 /// The calls of a store that can fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -285,6 +285,14 @@ impl Catalog for FaultyStore {
 impl Store for FaultyStore {
     fn id(&self) -> u64 {
         self.store.id()
+    }
+
+    fn damage_found(&self) -> u64 {
+        self.store.damage_found()
+    }
+
+    fn give_up(&self, topic: TopicId, holes: &Holes) {
+        self.store.give_up(topic, holes);
     }
 
     async fn stopped(&self) -> Arc<str> {

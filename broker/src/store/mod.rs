@@ -10,7 +10,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::domain::{
-    Entry, Head, Malformed, Offset, Progress, ProjectId, SubscriptionId, Time, TopicId, UserId,
+    Entry, Head, Holes, Malformed, Offset, Progress, ProjectId, SubscriptionId, Time, TopicId,
+    UserId,
 };
 
 /// What became of a mutation.
@@ -84,12 +85,9 @@ pub trait MessageLog: Send + Sync {
     async fn head(&self, topic: TopicId) -> Result<Option<Head>, StoreError>;
 
     /// The durable entries that hold messages from `from` on, in order, whole (the first may begin
-    /// before `from`): until `limits` are reached, at least one if there is one; those before a
-    /// damaged one. From an offset below the start: as from the start. At or past the head, or of
-    /// a closed life: empty.
-    ///
-    /// # Errors
-    /// [`StoreError::Corrupt`] when the first one is damaged.
+    /// before `from`): until `limits` are reached, at least one if there is one. From an offset
+    /// below the start: as from the start. At or past the head, or of a closed life: empty. Damage
+    /// ends the answer before it; where nothing lies before it, it is `Corrupt`.
     async fn scan(
         &self,
         topic: TopicId,
@@ -234,6 +232,15 @@ pub type CopyProgress = Arc<dyn Fn(CopyStage, u64, u64) + Send + Sync>;
 pub trait Store: MessageLog + ProgressLog + Catalog {
     /// The random id of this store: of a restored copy it is another.
     fn id(&self) -> u64;
+
+    /// How many damaged ranges it was the first to meet, without being asked for them, since it was
+    /// opened.
+    fn damage_found(&self) -> u64 {
+        0
+    }
+
+    /// These messages of an open topic life were given up: their damage is no news any more.
+    fn give_up(&self, _topic: TopicId, _holes: &Holes) {}
 
     /// Resolves when the store has stopped for good, with the reason for the log. Never resolves
     /// for one that cannot.

@@ -13,6 +13,7 @@ mod bench;
 mod cassandra;
 mod copies;
 mod counts;
+mod damage;
 mod exits;
 #[allow(dead_code, reason = "shared with the fault tests")]
 mod harness;

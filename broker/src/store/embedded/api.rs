@@ -8,17 +8,14 @@ use std::thread::JoinHandle;
 use async_trait::async_trait;
 use tokio::sync::{Semaphore, oneshot};
 
-use super::maps::Topic;
 use super::queue::{Done, Op, Phase, Shared, Waiting, answer};
-use super::{read, record};
-use crate::domain::{Entry, Head, Offset, Progress, SubscriptionId, Time, TopicId};
+use super::read::{self, Access, Read};
+use super::{record, sizes};
+use crate::domain::{Entry, Head, Holes, Offset, Progress, SubscriptionId, Time, TopicId};
 use crate::store::{
     Answer, By, Catalog, Change, ChangeSet, Copied, CopyError, CopyProgress, Limits, MessageLog,
     Outcome, ProgressLog, Scope, ScopeState, Store, StoreError,
 };
-
-/// How many reads may wait for the disk at once.
-const COLD_READS: usize = 8;
 
 /// The embedded store.
 pub(super) struct EmbeddedStore {
@@ -38,8 +35,8 @@ impl EmbeddedStore {
         lock: Option<Arc<File>>,
     ) -> Arc<Self> {
         Arc::new(Self {
+            cold: Semaphore::new(shared.settings.cold_reads),
             shared,
-            cold: Semaphore::new(COLD_READS),
             threads: tokio::sync::Mutex::new(threads),
             lock: Mutex::new(lock),
         })
@@ -61,6 +58,20 @@ impl EmbeddedStore {
             Done::At(head) => Some(*head),
             Done::Plainly | Done::Version(_) => None,
         }))
+    }
+
+    /// Reads from memory, or else from the disk on a thread that may wait for it.
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl Fn(&Shared, Access) -> Read<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        if let Some(found) = read(&self.shared, Access::Memory)? {
+            return Ok(found);
+        }
+        let _permit = self.cold.acquire().await.map_err(|_| StoreError::Stopped)?;
+        let shared = Arc::clone(&self.shared);
+        let reading = tokio::task::spawn_blocking(move || read(&shared, Access::Disk));
+        reading.await.unwrap_or(Ok(None))?.ok_or(StoreError::Unavailable)
     }
 
     fn release(&self) {
@@ -122,47 +133,22 @@ impl MessageLog for EmbeddedStore {
         limits: Limits,
     ) -> Result<Vec<Arc<Entry>>, StoreError> {
         self.shared.check_open()?;
-        let places = {
-            let topics = self.shared.topics.read().unwrap_or_else(PoisonError::into_inner);
-            topics.open.get(&topic).map(|found| found.scan(from, limits)).unwrap_or_default()
-        };
-        let cached = places.iter().map(|place| read::cached(&self.shared, place));
-        if let Some(entries) = cached.collect() {
-            return Ok(entries);
-        }
-        let _permit = self.cold.acquire().await.map_err(|_| StoreError::Stopped)?;
-        let shared = Arc::clone(&self.shared);
-        let reading = tokio::task::spawn_blocking(move || {
-            let mut found = Vec::new();
-            for place in &places {
-                match read::entry_if_kept(&shared, topic, place) {
-                    Ok(entry) => found.extend(entry),
-                    Err(error) if found.is_empty() => return Err(error),
-                    // The next scan begins with it and says so.
-                    Err(_) => break,
-                }
-            }
-            Ok(found)
-        });
-        reading.await.unwrap_or(Err(StoreError::Unavailable))
+        self.read(move |shared, access| read::scan(shared, topic, from, limits, access)).await
     }
 
     async fn find_time(&self, topic: TopicId, time: Time) -> Result<Option<Offset>, StoreError> {
         self.shared.check_open()?;
-        let topics = self.shared.topics.read().unwrap_or_else(PoisonError::into_inner);
-        Ok(topics.open.get(&topic).and_then(|found| found.find_time(time)))
+        self.read(move |shared, access| read::find_time(shared, topic, time, access)).await
     }
 
     async fn kept_bytes(&self, topic: TopicId) -> Result<u64, StoreError> {
         self.shared.check_open()?;
-        let topics = self.shared.topics.read().unwrap_or_else(PoisonError::into_inner);
-        Ok(topics.open.get(&topic).map_or(0, Topic::kept_bytes))
+        self.read(move |shared, access| sizes::kept_bytes(shared, topic, access)).await
     }
 
     async fn find_size(&self, topic: TopicId, bytes: u64) -> Result<Option<Offset>, StoreError> {
         self.shared.check_open()?;
-        let topics = self.shared.topics.read().unwrap_or_else(PoisonError::into_inner);
-        Ok(topics.open.get(&topic).and_then(|found| found.find_size(bytes)))
+        self.read(move |shared, access| sizes::find_size(shared, topic, bytes, access)).await
     }
 
     async fn trim(&self, topic: TopicId, to: Offset) -> Answer<Head> {
@@ -207,7 +193,7 @@ impl Catalog for EmbeddedStore {
     async fn load_scope(&self, scope: Scope) -> Result<ScopeState, StoreError> {
         self.shared.check_open()?;
         let state = self.shared.state.read().unwrap_or_else(PoisonError::into_inner);
-        Ok(state.scopes.get(&scope).map(super::maps::ScopeLog::state).unwrap_or_default())
+        Ok(state.scopes.get(&scope).map(super::state::ScopeLog::state).unwrap_or_default())
     }
 
     async fn changes_since(
@@ -251,6 +237,14 @@ impl Catalog for EmbeddedStore {
 impl Store for EmbeddedStore {
     fn id(&self) -> u64 {
         self.shared.store
+    }
+
+    fn damage_found(&self) -> u64 {
+        self.shared.damage.found()
+    }
+
+    fn give_up(&self, topic: TopicId, holes: &Holes) {
+        self.shared.damage.give_up(topic, holes);
     }
 
     async fn stopped(&self) -> Arc<str> {

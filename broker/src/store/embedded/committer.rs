@@ -6,11 +6,14 @@ use std::time::Instant;
 
 use super::evaluate::{Effect, Plan, Written, evaluate};
 use super::frame::{Kind, Point};
-use super::layout::{PAGE, Stream};
-use super::maps::Lies;
+use super::layout::{PAGE, Slot, Stream};
 use super::queue::{Board, Phase, Shared, Waiting};
+use super::topics::{Lies, Sealed};
 use super::writer::Writer;
 use crate::store::{Outcome, StoreError};
+
+/// So many sealed slots may wait for their index, in memory.
+const UNWRITTEN_INDEXES: usize = 2;
 
 /// What a look at the board says.
 enum Step {
@@ -344,7 +347,7 @@ impl Committer {
         }
         let mut cache = self.shared.cache.lock().unwrap_or_else(PoisonError::into_inner);
         for (at, entry) in &written {
-            cache.insert((generation, *at), entry);
+            cache.insert((generation, *at), Arc::clone(entry), entry.pinned());
         }
         drop(cache);
         if !written.is_empty() {
@@ -358,8 +361,12 @@ impl Committer {
             return;
         }
         let witness = self.witness();
+        let full = self.writer.slot().clone();
         if let Err(error) = self.writer.switch(number, pages, witness) {
             return self.failed(&error);
+        }
+        if self.stream == Stream::Entries {
+            self.sealed(&full);
         }
         self.holding = None;
         self.durable(true);
@@ -376,6 +383,20 @@ impl Committer {
             }
         }
         self.applied();
+    }
+
+    /// The places of a full slot leave memory; the indexer writes them down.
+    fn sealed(&self, full: &Slot) {
+        let mut topics = self.shared.topics.write().unwrap_or_else(PoisonError::into_inner);
+        let places = topics.seal_before(full.generation.saturating_add(1));
+        let sealed = Arc::new(Sealed { slot: full.clone(), topics: places });
+        let mut board = self.shared.board();
+        // An index that nobody writes now is made from its slot when it is needed.
+        if board.sealed.len() < UNWRITTEN_INDEXES {
+            self.shared.indexes.sealed(Arc::clone(&sealed));
+            board.sealed.push_back(sealed);
+            self.shared.wake_indexer(&mut board);
+        }
     }
 
     fn mark(&mut self, kind: Kind) {

@@ -7,6 +7,8 @@ use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::sidecar::SUFFIX;
+
 /// One directory of files, addressed by name. Nothing is durable before it is synced: contents by
 /// [`Disk::sync`], names by [`Disk::sync_dir`].
 pub(super) trait Disk: Send + Sync {
@@ -56,7 +58,7 @@ pub(super) fn read_whole(disk: &dyn Disk, name: &str) -> io::Result<Vec<u8>> {
 }
 
 /// A real directory. Files stay open, because the error of a failed write-back is told once, to
-/// whoever had the file open.
+/// whoever had the file open; but not indexes, which nobody syncs.
 #[derive(Debug)]
 pub(super) struct RealDisk {
     dir: PathBuf,
@@ -89,7 +91,9 @@ impl RealDisk {
             return Ok(Arc::clone(file));
         }
         let file = Arc::new(OpenOptions::new().read(true).write(true).open(self.path(name))?);
-        open.insert(name.to_owned(), Arc::clone(&file));
+        if !name.ends_with(SUFFIX) {
+            open.insert(name.to_owned(), Arc::clone(&file));
+        }
         Ok(file)
     }
 
@@ -138,7 +142,9 @@ impl Disk for RealDisk {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(true).mode(0o600);
         let file = Arc::new(options.open(self.path(name))?);
-        self.open.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), file);
+        if !name.ends_with(SUFFIX) {
+            self.open.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), file);
+        }
         Ok(())
     }
 

@@ -6,8 +6,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::layout::Stream;
-use super::maps::{State, Topics};
 use super::queue::{Done, Op, Reply, Shared, Waiting};
+use super::state::State;
+use super::topics::Topics;
 use super::{read, record};
 use crate::domain::{Entry, Head, Offset, Progress, SubscriptionId, TopicId};
 use crate::store::{Answer, ChangeSet, Outcome, Scope, StoreError};
@@ -194,13 +195,13 @@ impl TopicsOverlay<'_> {
         {
             return Ok(**found == *entry);
         }
-        let durable = self.durable.open.get(&topic);
-        match durable.and_then(|durable| durable.at(entry.base)) {
+        let Some(durable) = self.durable.open.get(&topic) else { return Ok(false) };
+        match read::place_at(self.shared, topic, durable, entry.base)? {
             Some(place)
                 if place.len == record.len()
                     && Some(place.crc) == super::layout::u32_at(record, 0) =>
             {
-                Ok(read::entry(self.shared, topic, &place)?.as_ref() == entry)
+                Ok(*read::entry(self.shared, topic, &place)? == *entry)
             }
             _ => Ok(false),
         }

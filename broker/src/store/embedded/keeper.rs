@@ -17,6 +17,7 @@ use super::layout::{Pair, Stream, UNFINISHED};
 use super::queue::{Board, Op, Phase, Shared};
 use super::repair::FILL;
 use super::rules::Bug;
+use super::sidecar::SUFFIX;
 use super::slots::{Cover, KEPT};
 use super::snapshot::{Making, Noted, Snapshot};
 use crate::domain::{SubscriptionId, TopicId};
@@ -428,6 +429,8 @@ impl Keeper {
         }
         for file in spare {
             self.remove(&file);
+            // Slots of the state log have none; nor have all of the other.
+            drop(self.shared.disk.remove(&format!("{file}{SUFFIX}")));
         }
     }
 

@@ -3,19 +3,23 @@
 //! The entry log holds messages, the state log progress and catalogue; each has one committer
 //! thread that gathers what waits into a frame, writes it, makes it durable and only then applies
 //! and answers. What lies on the disk is in [`layout`], [`frame`] and [`record`] and is final, and
-//! in [`snapshot`], which is versioned. [`keeper`] takes snapshots, so that a start reads them and
-//! what lies behind, and [`slots`] knows which files they let go of.
+//! in [`snapshot`] and [`sidecar`], which are versioned. [`keeper`] takes snapshots, so that a start
+//! reads them and what lies behind, and [`slots`] knows which files they let go of. In memory are
+//! the heads ([`topics`]) and what lies in the open slot; [`indexes`] finds what lies in the others,
+//! and [`scrub`] reads those again now and then.
 
 mod api;
 mod cache;
 mod committer;
 mod copy;
+mod damage;
 mod disk;
 mod evaluate;
 mod frame;
+mod indexer;
+mod indexes;
 mod keeper;
 mod layout;
-mod maps;
 mod prepare;
 mod queue;
 mod read;
@@ -24,9 +28,15 @@ mod record;
 mod recovery;
 mod repair;
 mod rules;
+mod scrub;
 mod settings;
+mod sidecar;
+mod sizes;
 mod slots;
 mod snapshot;
+mod state;
+mod topics;
+mod walk;
 mod writer;
 
 #[cfg(test)]
@@ -46,6 +56,7 @@ pub use self::copy::{
     restore,
 };
 use self::disk::{Disk, RealDisk};
+use self::indexer::Indexer;
 use self::keeper::Keeper;
 use self::layout::{Pair, Stream};
 use self::prepare::Preparer;
@@ -53,6 +64,7 @@ use self::queue::{Desk, Shared};
 use self::reading::Tail;
 use self::recovery::{Found, Others};
 use self::rules::Rules;
+use self::scrub::Scrubber;
 pub use self::settings::Settings;
 use self::slots::{Cover, Slots, Used};
 use self::snapshot::Position;
@@ -126,6 +138,8 @@ struct Recovered {
     state: Committer,
     preparer: Preparer,
     keeper: Keeper,
+    indexer: Indexer,
+    scrubber: Scrubber,
 }
 
 /// Steps 1 to 8 of `log.md` 2; makes the store if there is none.
@@ -223,6 +237,8 @@ fn assemble(
         state: committer(found.state_end, None),
         preparer: Preparer::new(Arc::clone(&shared)),
         keeper: Keeper::new(Arc::clone(&shared), others.next_snapshot, others.kept.into()),
+        indexer: Indexer::new(Arc::clone(&shared)),
+        scrubber: Scrubber::new(Arc::clone(&shared)),
         shared,
     }
 }
@@ -232,14 +248,16 @@ impl Recovered {
     ///
     /// Each holds the lock, so that it is free only when none can write any more.
     fn start(self, lock: Option<File>) -> Result<Arc<EmbeddedStore>, OpenError> {
-        let Self { shared, entries, state, preparer, keeper } = self;
+        let Self { shared, entries, state, preparer, keeper, indexer, scrubber } = self;
         let mut threads = Vec::new();
         let lock = lock.map(Arc::new);
         // On an error the store that is made so far ends the threads that run.
         let spawned = spawn(&mut threads, "entry-log", lock.clone(), move || entries.run())
             .and_then(|()| spawn(&mut threads, "state-log", lock.clone(), move || state.run()))
             .and_then(|()| spawn(&mut threads, "slots", lock.clone(), move || preparer.run()))
-            .and_then(|()| spawn(&mut threads, "snapshots", lock.clone(), move || keeper.run()));
+            .and_then(|()| spawn(&mut threads, "snapshots", lock.clone(), move || keeper.run()))
+            .and_then(|()| spawn(&mut threads, "indexes", lock.clone(), move || indexer.run()))
+            .and_then(|()| spawn(&mut threads, "scrubber", lock.clone(), move || scrubber.run()));
         let store = EmbeddedStore::new(shared, threads, lock);
         spawned.map(|()| store).map_err(|error| {
             OpenError::Io(String::from("cannot start the threads of the store"), error)

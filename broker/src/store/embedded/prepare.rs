@@ -167,8 +167,9 @@ impl Preparer {
         self.shared.disk.sync_dir()
     }
 
-    /// Whether a new slot leaves enough: slots of the entry log leave room for the state log and
-    /// two snapshots, and none exceeds what the directory may hold.
+    /// Whether a new slot leaves enough: slots of the entry log leave room for the state log, two
+    /// snapshots and the indexes that are not written yet, and none exceeds what the directory may
+    /// hold.
     fn has_room(&self, stream: Stream, len: u64) -> io::Result<()> {
         let settings = &self.shared.settings;
         let reserve = {
@@ -176,7 +177,8 @@ impl Preparer {
             let snapshots = 2 * board.snapshot_bytes.max(SNAPSHOT_AT_LEAST);
             let state = board.desk(Stream::State).slots.bytes();
             let first = self.shared.slot_len(Stream::State, 0);
-            snapshots + (settings.state_log_bytes + first).saturating_sub(state)
+            let indexes = len / 4;
+            snapshots + indexes + (settings.state_log_bytes + first).saturating_sub(state)
         };
         let reserve = if stream == Stream::Entries { reserve } else { 0 };
         let disk = self.shared.disk.as_ref();

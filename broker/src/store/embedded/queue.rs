@@ -8,13 +8,16 @@ use tokio::sync::{oneshot, watch};
 
 use super::Settings;
 use super::cache::Cache;
+use super::damage::Damage;
 use super::disk::Disk;
 use super::frame::Point;
+use super::indexes::Indexes;
 use super::layout::{PAGE, Pair, Stream};
-use super::maps::{State, Topics};
 use super::rules::Rules;
 use super::slots::Slots;
 use super::snapshot::Position;
+use super::state::State;
+use super::topics::{Sealed, Topics};
 use crate::domain::{Entry, Head, Offset, Progress, SubscriptionId, TopicId};
 use crate::store::{Answer, ChangeSet, Outcome, Scope, StoreError};
 
@@ -163,6 +166,10 @@ pub(super) struct Board {
     pub(super) pins: u32,
     /// A snapshot is being taken.
     pub(super) snapshotting: bool,
+    /// Slots that were sealed and have no index yet.
+    pub(super) sealed: VecDeque<Arc<Sealed>>,
+    /// The indexer should look.
+    indexing: bool,
 }
 
 impl Board {
@@ -186,14 +193,20 @@ pub(super) struct Shared {
     pub(super) topics: RwLock<Topics>,
     /// The durable state log.
     pub(super) state: RwLock<State>,
-    /// Recently written entries.
-    pub(super) cache: Mutex<Cache>,
+    /// Recently written entries, by the use of their slot and their place in it.
+    pub(super) cache: Mutex<Cache<(u64, u64), Arc<Entry>>>,
+    /// Where entries lie in sealed slots.
+    pub(super) indexes: Indexes,
+    /// What was found damaged.
+    pub(super) damage: Damage,
     /// Why the store has stopped, once it has.
     pub(super) stopped: watch::Sender<Option<Arc<str>>>,
     board: Mutex<Board>,
     committers: Pair<Condvar>,
     preparer: Condvar,
     keeper: Condvar,
+    indexer: Condvar,
+    scrubber: Condvar,
 }
 
 impl Shared {
@@ -214,6 +227,8 @@ impl Shared {
             keeping: true,
             pins: 0,
             snapshotting: false,
+            sealed: VecDeque::new(),
+            indexing: true,
         };
         Self {
             disk,
@@ -222,10 +237,14 @@ impl Shared {
             state: RwLock::new(state),
             cache: Mutex::new(Cache::new(settings.cache_bytes)),
             stopped: watch::Sender::new(None),
+            indexes: Indexes::new(settings.index_cache_bytes, rules),
+            damage: Damage::default(),
             board: Mutex::new(board),
             committers: Pair::default(),
             preparer: Condvar::new(),
             keeper: Condvar::new(),
+            indexer: Condvar::new(),
+            scrubber: Condvar::new(),
             rules,
             settings,
         }
@@ -289,6 +308,12 @@ impl Shared {
         self.keeper.notify_one();
     }
 
+    /// Makes the indexer look at the board.
+    pub(super) fn wake_indexer(&self, board: &mut Board) {
+        board.indexing = true;
+        self.indexer.notify_one();
+    }
+
     /// Changes the phase, for everybody to see; a store that is stopped stays so.
     pub(super) fn enter(&self, phase: Phase) {
         let mut board = self.board();
@@ -304,6 +329,8 @@ impl Shared {
         }
         self.wake_preparer(&mut board);
         self.wake_keeper(&mut board);
+        self.wake_indexer(&mut board);
+        self.scrubber.notify_all();
     }
 
     /// Tells whoever waits for the store's end that it was closed, unless it failed before.
@@ -329,6 +356,7 @@ impl Shared {
         self.wake(&mut board, stream.other());
         self.wake_preparer(&mut board);
         self.wake_keeper(&mut board);
+        self.wake_indexer(&mut board);
     }
 
     /// The stream's committer has ended: what still waits learns that it was not written.
@@ -380,6 +408,31 @@ impl Shared {
             let waited = self.preparer.wait_timeout(board, left);
             board = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
+    }
+
+    /// Waits until the indexer has something to look at, or until `until`.
+    pub(super) fn wait_indexer(&self, until: Option<Instant>) {
+        let mut board = self.board();
+        while !std::mem::take(&mut board.indexing) {
+            let Some(left) = left(until) else {
+                return;
+            };
+            let waited = self.indexer.wait_timeout(board, left);
+            board = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Waits until then; answers whether the store is still open.
+    pub(super) fn rest(&self, until: Instant) -> bool {
+        let mut board = self.board();
+        while board.phase == Phase::Open {
+            let Some(left) = left(Some(until)) else {
+                return true;
+            };
+            let waited = self.scrubber.wait_timeout(board, left);
+            board = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        false
     }
 }
 

@@ -10,12 +10,13 @@ use tracing::warn;
 use super::OpenError;
 use super::disk::{Disk, read_whole};
 use super::layout::{Header, PAGE, Pair, ROOT, Root, RootError, Stream, UNFINISHED, index};
-use super::maps::{Lies, State, Topics};
 use super::reading::{Reading, Tail, damaged, failed};
 use super::record::{self, Record, RecordError};
 use super::rules::{Bug, Rules};
 use super::slots::{Cover, KEPT, Used};
 use super::snapshot::{Snapshot, SnapshotError};
+use super::state::State;
+use super::topics::{Lies, Topics};
 use crate::domain::Time;
 
 /// What is on the disk.
@@ -83,7 +84,13 @@ pub(super) fn read(disk: &dyn Disk, rules: Rules) -> Result<Option<Found>, OpenE
 
     let mut entries = reader(Stream::Entries)?;
     let mut open_since = (0, None);
+    let mut open = 0;
     entries.run(|slot, at, payload| {
+        if open != slot.generation {
+            open = slot.generation;
+            // Indexes are there, or are made when they are needed.
+            topics.seal_before(open);
+        }
         for placed in read_records(payload, Stream::Entries, slot.number, at)? {
             let at = at + placed.at as u64;
             let (generation, number) = (slot.generation, slot.number);
@@ -121,6 +128,7 @@ pub(super) fn read(disk: &dyn Disk, rules: Rules) -> Result<Option<Found>, OpenE
     let (entries_end, state_end) = (entries.tail(), states.tail());
     let in_open = open_since.0 == entries_end.slot.generation;
     let open_since = open_since.1.filter(|_| in_open);
+    topics.seal_before(entries_end.slot.generation);
     let store = root.store;
     Ok(Some(Found { store, topics, state, entries_end, state_end, others, open_since }))
 }

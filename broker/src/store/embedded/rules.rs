@@ -45,6 +45,10 @@ pub(super) enum Bug {
     OneCover,
     /// A slot is free once no snapshot lists it.
     ListOnlyCover,
+    /// An index of any use of its slot is taken.
+    StaleIndex,
+    /// An index counts unverified.
+    IndexUnverified,
 }
 
 /// How to judge and to write.

@@ -22,6 +22,14 @@ pub struct Settings {
     pub queue_bytes: u64,
     /// How much of what was written last is kept for readers.
     pub cache_bytes: u64,
+    /// How much of the indexes of sealed slots is kept in memory.
+    pub index_cache_bytes: u64,
+    /// How many reads may wait for the disk at once: 1 to 1,024.
+    pub cold_reads: usize,
+    /// How fast sealed slots are read again to meet damage early, in bytes a second. 0 = never.
+    pub scrub_bytes_per_second: u64,
+    /// How long from the beginning of one such pass to that of the next, at least.
+    pub scrub_every: Duration,
     /// When one log was written and the other not for this long, the other writes a witness frame.
     pub witness_after: Duration,
     /// When to try again to prepare a slot or take a snapshot after there was no room.
@@ -50,6 +58,10 @@ impl Default for Settings {
             frame_bytes: 4 * MIB,
             queue_bytes: 64 * MIB,
             cache_bytes: 64 * MIB,
+            index_cache_bytes: 32 * MIB,
+            cold_reads: 8,
+            scrub_bytes_per_second: 4 * MIB,
+            scrub_every: Duration::from_secs(86_400),
             witness_after: Duration::from_secs(1),
             retry_after: Duration::from_secs(1),
             state_log_bytes: 64 * MIB,
@@ -80,6 +92,9 @@ impl Settings {
                  room for {room}"
             ));
         }
+        if !(1..=1_024).contains(&self.cold_reads) {
+            return refuse(format!("{} cold reads at once are not 1 to 1,024", self.cold_reads));
+        }
         Ok(())
     }
 
@@ -93,6 +108,7 @@ impl Settings {
             frame_bytes: 16 << 10,
             retry_after: Duration::from_millis(10),
             state_log_bytes: 256 << 10,
+            scrub_bytes_per_second: 0,
             fill_bytes_per_second: 0,
             ..Self::default()
         }
@@ -112,6 +128,7 @@ mod tests {
             Settings { first_slot: 5_000, largest_record: 1, ..good.clone() },
             Settings { first_slot: 4_096, largest_record: 1, ..good.clone() },
             Settings { max_slot: MIB, ..good.clone() },
+            Settings { cold_reads: 0, ..good.clone() },
             Settings { max_slot: 1 << 31, ..good },
         ] {
             assert!(matches!(bad.check(), Err(OpenError::Settings(_))), "{bad:?}");

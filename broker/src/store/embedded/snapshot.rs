@@ -5,26 +5,30 @@
 //! id, number (that of its name); per stream position, end and slots in use; then items, each with
 //! a tag, in any order but that a scope comes before its objects.
 //!
-//! The end offset that a topic has in a slot is not written apart: it is where the topic's next
-//! slot begins, or its head. Closed topic ids stay for ever, 16 bytes each: an id that was closed
-//! must never be usable again, whoever repeats an old request, and a bound in time would make that
-//! promise depend on clocks.
+//! Of a topic it has the head, a line for each sealed slot, and the places of its entries in the
+//! slot that is open when it is copied, so that nothing before the position is read again. (Format
+//! 1 had the places in all slots; it is read, not written.) Closed topic ids stay for ever, 16
+//! bytes each: an id that was closed must never be usable again, whoever repeats an old request,
+//! and a bound in time would make that promise depend on clocks.
 
 use bytes::Bytes;
 
 use super::frame::Point;
 use super::layout::{PAGE, Root, SEAL_PAYLOAD, Slot, Stream, index, u32_at, u64_at};
 use super::layout::{Pair, SNAPSHOT};
-use super::maps::{Place, State, Topic, Topics};
 use super::slots::Cover;
+use super::state::State;
+use super::topics::{Part, Place, Topic, Topics};
 use crate::domain::codec::{Malformed, Put, Reader};
 use crate::domain::{Head, Offset, Progress, ProjectId, SubscriptionId, Time, TopicId};
 use crate::store::Scope;
 
 const MAGIC: &[u8; 8] = b"AMSsnap\n";
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 /// The highest minimum reader that this code satisfies.
-const READER: u32 = 1;
+const READER: u32 = 2;
+/// The format whose topics have all their places.
+const ALL_PLACES: u32 = 1;
 /// Where what the CRC covers begins.
 const UNDER_CRC: usize = 12;
 const LENGTH_AT: usize = 24;
@@ -145,10 +149,14 @@ impl Snapshot {
         let mut reader = Reader::new(file.get(STREAMS_AT..).ok_or(damaged)?, "snapshot");
         let streams = Pair { entries: noted(&mut reader)?, state: noted(&mut reader)? };
         let (mut topics, mut state) = (Topics::default(), State::default());
+        let format = u32_at(file, UNDER_CRC).ok_or(damaged)?;
         let mut scope = None;
         while !reader.is_empty() {
             match reader.u8()? {
-                TOPIC => topics.restore(TopicId(reader.uuid()?), read_topic(&mut reader)?),
+                TOPIC => {
+                    let id = TopicId(reader.uuid()?);
+                    topics.restore(id, read_topic(&mut reader, format == ALL_PLACES)?);
+                }
                 CLOSED => drop(topics.closed.insert(TopicId(reader.uuid()?))),
                 SCOPE => {
                     let read = read_scope(&mut reader)?;
@@ -176,6 +184,7 @@ impl Snapshot {
 #[derive(Debug)]
 pub(super) struct Making {
     out: Vec<u8>,
+    format: u32,
     ends_at: Pair<usize>,
 }
 
@@ -206,14 +215,24 @@ impl Making {
                 out.extend_from_slice(&slot.previous.to_le_bytes());
             }
         }
-        Self { out, ends_at }
+        Self { out, ends_at, format: FORMAT }
+    }
+
+    /// Of the first format: each topic is handed in with all its places as those of the open slot.
+    #[cfg(test)]
+    pub(super) fn in_first_format(mut self) -> Self {
+        self.format = ALL_PLACES;
+        for at in [UNDER_CRC, UNDER_CRC + 4] {
+            overwrite(&mut self.out, at, &ALL_PLACES.to_le_bytes());
+        }
+        self
     }
 
     /// An open topic.
     pub(super) fn topic(&mut self, id: TopicId, topic: &Topic) {
         self.out.put_u8(TOPIC);
         self.out.put_uuid(id.0);
-        put_topic(&mut self.out, topic);
+        put_topic(&mut self.out, topic, self.format);
     }
 
     /// A closed one.
@@ -314,7 +333,7 @@ fn read_scope(reader: &mut Reader<'_>) -> Result<Scope, Malformed> {
     }
 }
 
-fn put_topic(out: &mut Vec<u8>, topic: &Topic) {
+fn put_topic(out: &mut Vec<u8>, topic: &Topic, format: u32) {
     let head = &topic.head;
     let [(before, before_count), (last, last_count)] = head.last_two;
     for value in [
@@ -333,8 +352,24 @@ fn put_topic(out: &mut Vec<u8>, topic: &Topic) {
     ] {
         out.put_varint(value);
     }
-    out.put_varint(topic.entries.len() as u64);
-    for place in &topic.entries {
+    if format != ALL_PLACES {
+        out.put_varint(topic.sealed.len() as u64);
+    }
+    for part in &topic.sealed {
+        for value in [
+            part.generation,
+            u64::from(part.slot),
+            part.base.0,
+            part.end.0,
+            part.first.0,
+            part.last.0,
+            part.packed,
+        ] {
+            out.put_varint(value);
+        }
+    }
+    out.put_varint(topic.open.len() as u64);
+    for place in &topic.open {
         for value in [
             place.base.0,
             place.end.0,
@@ -351,7 +386,7 @@ fn put_topic(out: &mut Vec<u8>, topic: &Topic) {
     }
 }
 
-fn read_topic(reader: &mut Reader<'_>) -> Result<Topic, Malformed> {
+fn read_topic(reader: &mut Reader<'_>, all_places: bool) -> Result<Topic, Malformed> {
     let head = Head {
         start: Offset(reader.varint()?),
         next: Offset(reader.varint()?),
@@ -367,8 +402,20 @@ fn read_topic(reader: &mut Reader<'_>) -> Result<Topic, Malformed> {
         day_ams_bytes: reader.varint()?,
     };
     let mut topic = Topic { head, ..Topic::default() };
+    let parts = if all_places { 0 } else { reader.count()? };
+    for _ in 0..parts {
+        topic.sealed.push_back(Part {
+            generation: reader.varint()?,
+            slot: reader.u32()?,
+            base: Offset(reader.varint()?),
+            end: Offset(reader.varint()?),
+            first: Time(reader.varint()?),
+            last: Time(reader.varint()?),
+            packed: reader.varint()?,
+        });
+    }
     for _ in 0..reader.count()? {
-        topic.entries.push_back(Place {
+        topic.open.push_back(Place {
             base: Offset(reader.varint()?),
             end: Offset(reader.varint()?),
             time: Time(reader.varint()?),
@@ -379,6 +426,10 @@ fn read_topic(reader: &mut Reader<'_>) -> Result<Topic, Malformed> {
             len: index(reader.varint()?),
             crc: reader.u32()?,
         });
+    }
+    // Only the last of them may lie in the slot that is open.
+    if let Some(last) = topic.open.back().map(|place| place.generation) {
+        topic.seal_before(last);
     }
     Ok(topic)
 }

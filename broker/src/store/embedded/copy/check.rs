@@ -1,23 +1,28 @@
 //! Reads everything a store still needs and says what is not as it was written: what a start reads,
 //! and the sealed slots that it does not. Writes nothing.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 use super::{Progress, Stage};
-use crate::domain::{Offset, TopicId};
+use crate::domain::{Entry, Offset, TopicId};
 use crate::store::embedded::OpenError;
+use crate::store::embedded::damage::Lost;
 use crate::store::embedded::disk::{Disk, read_whole};
 use crate::store::embedded::frame::{self, Kind};
+use crate::store::embedded::indexes::Indexes;
 use crate::store::embedded::layout::{FRAME_HEADER, Header, PAGE, Slot, Stream, index};
-use crate::store::embedded::maps::Place;
 use crate::store::embedded::read;
 use crate::store::embedded::reading::{Tail, failed};
 use crate::store::embedded::record::{self, Record};
 use crate::store::embedded::recovery::{self, Found};
 use crate::store::embedded::rules::Rules;
+use crate::store::embedded::topics::Topics;
+
+/// How many bytes of indexes a check keeps in memory.
+const INDEXES: u64 = 1 << 20;
 
 /// What a check read and found.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,6 +83,14 @@ impl Checked {
         let (file, what) = (file.to_owned(), what.into());
         self.damage.push(Damage { file, at, what, messages: None });
     }
+
+    /// What lies before `start` is lost to nobody.
+    fn lost(&mut self, file: &str, at: u64, (topic, from, to): Lost, start: Offset, what: &str) {
+        let from = from.max(start);
+        let what = format!("messages {from} to {to} of topic {topic} cannot be read: {what}");
+        let messages = Some(Messages { topic, from, to });
+        self.damage.push(Damage { file: file.to_owned(), at, what, messages });
+    }
 }
 
 /// Checks the store in `disk`; `progress` is told as it reads.
@@ -98,38 +111,76 @@ pub(super) fn check(
     };
     let tails = [&found.entries_end, &found.state_end];
     let all: u64 = tails.iter().flat_map(|tail| &tail.live).map(Slot::len).sum();
-    let mut records = HashSet::new();
+    let mut seen = Seen::default();
     for tail in tails {
         for slot in &tail.live {
-            walk(disk, found.store, tail, slot, &mut checked, &mut records)?;
+            let mut note = |topic, entry: &Entry| {
+                seen.note(&found.topics, slot.generation, topic, entry);
+            };
+            walk(disk, found.store, tail, slot, &mut checked, &mut note)?;
             checked.bytes += slot.len();
             progress(Stage::Checking, checked.bytes, all);
         }
     }
-    for (topic, kept) in &found.topics.open {
-        for place in &kept.entries {
-            checked.entries += 1;
-            let seen = records.contains(&(place.slot, place.at, place.crc));
-            // Behind a damaged frame no frame is found, but a read may find its entries.
-            if !seen && !is_readable(disk, *topic, place) {
-                let (from, to) = (place.base.max(kept.head.start), place.end);
-                checked.damage.push(Damage {
-                    file: Stream::Entries.file(place.slot),
-                    at: place.at,
-                    what: format!("messages {from} to {to} of topic {topic} cannot be read"),
-                    messages: Some(Messages { topic: *topic, from, to }),
-                });
+    checked.entries = seen.entries;
+    let indexes = Indexes::new(INDEXES, Rules::default());
+    indexes.only_read();
+    for (id, topic) in &found.topics.open {
+        let start = topic.head.start;
+        for part in &topic.sealed {
+            // Behind a damaged frame no frame is met, but a read may find its entries.
+            if seen.all(part.generation, *id, part.base.max(start), part.end) {
+                continue;
+            }
+            let kept = |end| end > start;
+            let file = Stream::Entries.file(part.slot);
+            let mut note = |at, lost: Lost, what: &str| checked.lost(&file, at, lost, start, what);
+            read::examine(disk, found.store, &indexes, *id, part, &kept, &mut note);
+        }
+        for place in topic.open.iter().filter(|place| place.end > start) {
+            if seen.all(place.generation, *id, place.base.max(start), place.end) {
+                continue;
+            }
+            if let Err(what) = read::fetch(disk, *id, place) {
+                let (file, lost) = (Stream::Entries.file(place.slot), (*id, place.base, place.end));
+                checked.lost(&file, place.at, lost, start, &what);
             }
         }
     }
     Ok((found, checked))
 }
 
-/// Whether a read of the store would find the entry of `place`.
-fn is_readable(disk: &dyn Disk, topic: TopicId, place: &Place) -> bool {
-    let mut bytes = vec![0; place.len];
-    let read = disk.read(&Stream::Entries.file(place.slot), place.at, &mut bytes);
-    read.is_ok() && read::parse(&bytes, topic, place).is_some()
+/// The kept entries that were met, by the use of their slot and topic, as ranges in order.
+#[derive(Default)]
+struct Seen {
+    ranges: HashMap<(u64, TopicId), Vec<(Offset, Offset)>>,
+    entries: u64,
+}
+
+impl Seen {
+    fn note(&mut self, topics: &Topics, generation: u64, id: TopicId, entry: &Entry) {
+        let kept = topics.open.get(&id).is_some_and(|topic| topic.head.start < entry.end());
+        if !kept {
+            return;
+        }
+        self.entries += 1;
+        let ranges = self.ranges.entry((generation, id)).or_default();
+        match ranges.last_mut() {
+            Some(last) if last.1 == entry.base => last.1 = entry.end(),
+            _ => ranges.push((entry.base, entry.end())),
+        }
+    }
+
+    /// Whether all of a range was met.
+    fn all(&self, generation: u64, id: TopicId, base: Offset, end: Offset) -> bool {
+        let mut from = base;
+        for (begin, behind) in self.ranges.get(&(generation, id)).into_iter().flatten() {
+            if *begin <= from {
+                from = from.max(*behind);
+            }
+        }
+        from >= end
+    }
 }
 
 /// Every frame of one slot, from its header to its seal or to the tail.
@@ -139,7 +190,7 @@ fn walk(
     tail: &Tail,
     slot: &Slot,
     checked: &mut Checked,
-    records: &mut HashSet<(u32, u64, u32)>,
+    note: &mut dyn FnMut(TopicId, &Entry),
 ) -> Result<(), OpenError> {
     let stream = tail.stream;
     let file = stream.file(slot.number);
@@ -164,13 +215,11 @@ fn walk(
         if kind == Some(Kind::Data) {
             let payload_at = frame.at + FRAME_HEADER;
             match record::read_all(frame::payload(&content, &frame), stream) {
-                Ok(placed) => records.extend(placed.iter().filter_map(|placed| {
-                    matches!(placed.record, Record::Entry(..)).then_some((
-                        slot.number,
-                        payload_at + placed.at as u64,
-                        placed.crc,
-                    ))
-                })),
+                Ok(placed) => placed.iter().for_each(|placed| {
+                    if let Record::Entry(topic, entry) = &placed.record {
+                        note(*topic, entry);
+                    }
+                }),
                 Err(_) => checked.damaged(&file, payload_at, "its records cannot be read"),
             }
         }

@@ -202,6 +202,7 @@ fn image(disk: Arc<dyn Disk>, found: Found, lock: Option<Arc<std::fs::File>>) ->
     let how = (Settings::default(), Rules::default());
     let maps = (found.topics, found.state);
     let shared = Arc::new(Shared::new(disk, found.store, how, maps, Default::default()));
+    shared.indexes.only_read();
     shared.enter(Phase::Reading);
     EmbeddedStore::new(shared, Vec::new(), lock)
 }

@@ -105,6 +105,8 @@ async fn a_closed_store_is_copied_too_and_never_over_something() {
     assert!(matches!(again, Err(CopyError::NotEmpty(_))), "{again:?}");
     let dry = restore(&copy, None, silent()).await.unwrap();
     assert_eq!(dry.checked.topics, 1);
+    // Indexes are not copied: they are made again.
+    assert!(live.join("e000.idx").exists() && !copy.join("e000.idx").exists());
     restore(&copy, Some(&back), silent()).await.unwrap();
     let over = restore(&copy, Some(&live), silent()).await;
     assert!(matches!(over, Err(CopyError::NotEmpty(_))), "{over:?}");
@@ -158,7 +160,7 @@ async fn a_flip_a_cut_or_a_lost_file_of_a_backup_is_refused() {
 async fn a_check_names_damage_that_no_start_reads_and_changes_nothing() {
     let home = tempfile::tempdir().unwrap();
     let live = home.path().join("live");
-    made(&live, 400).await;
+    let topic = made(&live, 400).await;
     let stages = Arc::new(AtomicBool::new(false));
     let seen = Arc::clone(&stages);
     let progress: CopyProgress = Arc::new(move |stage, done, all| {
@@ -178,8 +180,13 @@ async fn a_check_names_damage_that_no_start_reads_and_changes_nothing() {
     let mut bad = good.clone();
     bad[30_000] ^= 4;
     std::fs::write(&slot, &bad).unwrap();
+    std::fs::remove_file(live.join("e001.idx")).unwrap();
     let before: Vec<_> = listing(&live);
     let (image, damaged) = check(&live, silent()).await.unwrap();
+    let all = Limits { messages: u64::MAX, bytes: u64::MAX };
+    let behind = image.scan(topic, Offset(0), all).await.unwrap();
+    assert!(behind.len() < 400, "up to the damage");
+    assert!(!image.scan(topic, Offset(600), all).await.unwrap().is_empty());
     let frame = &damaged.damage[0];
     assert!(frame.to_string().starts_with("e000 at offset"), "{:?}", damaged.damage);
     // One entry of three messages lies there; those behind it in the file can still be read.

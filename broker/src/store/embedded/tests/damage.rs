@@ -16,11 +16,12 @@ use super::sim::Sim;
 use super::{by, entry};
 use crate::domain::{Head, Offset, Progress, SubscriptionId, Time, TopicId};
 use crate::store::embedded::layout::{Pair, ROOT, Stream, index, u32_at};
-use crate::store::embedded::maps::{State, Topics};
 use crate::store::embedded::queue::{Done, Op, Phase};
 use crate::store::embedded::record::put_entry;
 use crate::store::embedded::recovery::{self, Found};
 use crate::store::embedded::rules::{Bug, Rules};
+use crate::store::embedded::state::State;
+use crate::store::embedded::topics::Topics;
 use crate::store::embedded::{OpenError, Recovered, Settings, recover, recover_by};
 use crate::store::{Answer, Change, ChangeSet, Outcome, Scope};
 

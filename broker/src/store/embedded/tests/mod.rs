@@ -12,11 +12,14 @@ mod copy;
 mod damage;
 mod directed;
 mod fixture;
+mod indexes;
 mod planted;
 mod power;
+mod scrub;
 mod sim;
 mod snapshots;
 mod suite;
+mod topics;
 mod whole;
 
 use std::sync::Arc;

@@ -12,12 +12,14 @@ use super::sim::{Rng, Sim};
 use super::{by, entry};
 use crate::domain::{Entry, Head, Offset, Progress, SubscriptionId, Time, TopicId};
 use crate::store::embedded::committer::Turn;
+use crate::store::embedded::disk::{Disk as _, read_whole};
 use crate::store::embedded::layout::{Pair, Slot, Stream};
 use crate::store::embedded::queue::{Done, Op, Phase, Waiting};
+use crate::store::embedded::read::{self, Access};
 use crate::store::embedded::rules::{Bug, Rules};
 use crate::store::embedded::snapshot::Snapshot;
-use crate::store::embedded::{OpenError, Recovered, Settings, read, record, recover_by};
-use crate::store::{Answer, Change, ChangeSet, Outcome, Scope, ScopeState};
+use crate::store::embedded::{OpenError, Recovered, Settings, record, recover_by};
+use crate::store::{Answer, Change, ChangeSet, Limits, Outcome, Scope, ScopeState};
 
 /// Slots of four pages, so that there are many switches.
 pub(super) fn tiny() -> Settings {
@@ -105,9 +107,10 @@ impl Model {
             let topics = shared.topics.read().unwrap();
             model.topics.extend(topics.closed.iter().map(|topic| (*topic, None)));
             for (topic, found) in &topics.open {
-                let entries = found.entries.iter();
-                let entries = entries.map(|place| read::entry(shared, *topic, place).unwrap());
-                model.topics.insert(*topic, Some((found.head.clone(), entries.collect())));
+                let all = Limits { messages: u64::MAX, bytes: u64::MAX };
+                let entries = read::scan(shared, *topic, Offset(0), all, Access::Disk);
+                let entries = entries.unwrap().unwrap();
+                model.topics.insert(*topic, Some((found.head.clone(), entries)));
             }
         } else {
             let state = shared.state.read().unwrap();
@@ -208,6 +211,35 @@ impl World {
         }
     }
 
+    /// An index may be as old or as broken as it likes.
+    fn spoil_indexes(&mut self) {
+        let names = self.sim.list().unwrap();
+        let indexes: Vec<&String> = names.iter().filter(|name| name.ends_with(".idx")).collect();
+        for name in &indexes {
+            let other = indexes[self.rng.below(indexes.len())];
+            let content = match self.rng.below(6) {
+                // Unless it is removed by now.
+                0 => read_whole(self.sim.as_ref(), other).unwrap_or_default(),
+                1 => vec![7; self.rng.below(200)],
+                2 => {
+                    self.sim.remove(name).unwrap();
+                    continue;
+                }
+                3 => {
+                    let mut content = read_whole(self.sim.as_ref(), name).unwrap();
+                    if !content.is_empty() {
+                        let at = self.rng.below(content.len());
+                        content[at] ^= 1 << self.rng.below(8);
+                    }
+                    content
+                }
+                _ => continue,
+            };
+            self.sim.create(name).unwrap();
+            self.sim.write(name, 0, &content).unwrap();
+        }
+    }
+
     fn check(&mut self, store: &Recovered) {
         for stream in Stream::ALL {
             let found = Model::of(store, stream);
@@ -297,7 +329,10 @@ impl World {
                 4..7 => drop(store.entries.turn(Instant::now())),
                 7..9 => drop(store.state.turn(Instant::now())),
                 9..12 => drop(store.keeper.turn(Instant::now())),
-                _ => drop(store.preparer.turn(Instant::now())),
+                _ => {
+                    store.preparer.turn(Instant::now());
+                    store.indexer.turn();
+                }
             }
             if store.shared.board().phase != Phase::Open {
                 break;
@@ -342,6 +377,7 @@ impl World {
     fn run(&mut self) {
         for _ in 0..2 + self.rng.below(8) {
             let mut store = self.start();
+            self.spoil_indexes();
             self.check(&store);
             self.count(&store);
             self.work(&mut store);
@@ -469,6 +505,13 @@ fn schedules_catch_a_snapshot_of_what_was_not_or_not_yet() {
 #[test]
 fn schedules_catch_what_is_answered_or_named_before_it_is_durable() {
     for bug in [Bug::AckEarly, Bug::RetryFsync, Bug::HeaderFirst, Bug::NoDirSyncSlot] {
+        is_caught(bug);
+    }
+}
+
+#[test]
+fn schedules_catch_an_index_that_is_believed_unverified_or_of_another_use() {
+    for bug in [Bug::StaleIndex, Bug::IndexUnverified] {
         is_caught(bug);
     }
 }

@@ -8,10 +8,12 @@ use super::directed::{change, refusal, start};
 use super::power::{tiny, waiting};
 use super::sim::{Rng, Sim};
 use crate::store::embedded::committer::Turn;
-use crate::store::embedded::layout::{ROOT, Stream, u64_at};
+use crate::store::embedded::indexes::Indexes;
+use crate::store::embedded::layout::{Pair, ROOT, Stream, u32_at, u64_at};
 use crate::store::embedded::queue::Op;
 use crate::store::embedded::rules::Rules;
-use crate::store::embedded::snapshot::{Snapshot, SnapshotError};
+use crate::store::embedded::snapshot::{Making, Snapshot, SnapshotError};
+use crate::store::embedded::topics::Topic;
 use crate::store::embedded::{OpenError, Settings};
 
 /// Three slots of entries and a little state.
@@ -142,11 +144,44 @@ fn a_snapshot_of_a_later_version_is_refused() {
     scribe.store.keeper.take_now();
     let sim = scribe.stop(true).sim;
     change(&sim, "snap000001", |content| {
-        content[16] = 2;
+        content[16] = 3;
         let crc = crc32c::crc32c(&content[12..]).to_le_bytes();
         content[8..12].copy_from_slice(&crc);
     });
     assert!(matches!(read(&sim, Rules::default()), Err(OpenError::Newer(_))));
+}
+
+#[test]
+fn a_snapshot_of_the_first_format_is_read() {
+    let mut scribe = scribe();
+    scribe.store.keeper.take_now();
+    scribe.publish(100);
+    let topics = scribe.store.shared.topics.read().unwrap().clone();
+    let sim = scribe.stop(false).sim;
+    let id = store_id(&sim);
+    let found = Snapshot::decode(&sim.content("snap000001"), id, 1).unwrap();
+    let mut making = Making::new(id, 1, &found.streams).in_first_format();
+    let indexes = Indexes::new(0, Rules::default());
+    for (of, topic) in &found.topics.open {
+        assert!(topic.sealed.len() >= 2 && !topic.open.is_empty());
+        let mut all = Topic { head: topic.head.clone(), ..Topic::default() };
+        for part in &topic.sealed {
+            all.open.extend(indexes.load(sim.as_ref(), id, *of, part).unwrap().iter());
+        }
+        all.open.extend(&topic.open);
+        making.topic(*of, &all);
+    }
+    for (scope, log) in &found.state.scopes {
+        making.scope(*scope, log.version);
+        log.objects.iter().for_each(|(key, value)| making.object(key, value));
+    }
+    found.state.progress.iter().for_each(|(id, progress)| making.progress(*id, progress));
+    let Pair { entries, state } = &found.streams;
+    let first = making.finish(&Pair { entries: entries.end, state: state.end });
+    assert_eq!(u32_at(&first, 12), Some(1));
+    sim.put("snap000001", Some(first));
+    let store = start(&sim, tiny()).unwrap();
+    assert_eq!(*store.shared.topics.read().unwrap(), topics);
 }
 
 #[test]
