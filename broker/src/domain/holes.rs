@@ -57,6 +57,11 @@ impl Holes {
         self.iter().map(|hole| hole.from).find(|from| *from >= at)
     }
 
+    /// How many of the messages from `from` to before `to` lie in holes.
+    pub fn count(&self, from: Offset, to: Offset) -> u64 {
+        self.iter().map(|hole| hole.to.min(to).since(hole.from.max(from))).sum()
+    }
+
     /// Whether all of `from` to before `to` lies in a hole.
     pub fn cover(&self, from: Offset, to: Offset) -> bool {
         self.iter().any(|hole| hole.from <= from && to <= hole.to)
@@ -113,6 +118,10 @@ mod tests {
                 let next = (at..60).find(begins).map(Offset);
                 prop_assert_eq!(holes.next_at(Offset(at)), next);
                 prop_assert_eq!(holes.cover(Offset(at), Offset(at + 1)), is_gone(at));
+            }
+            for (from, to) in [(0, 60), (3, 20), (7, 7)] {
+                let count = (from..to).filter(|at| is_gone(*at)).count() as u64;
+                prop_assert_eq!(holes.count(Offset(from), Offset(to)), count);
             }
             let stored = serde_json::to_string(&holes).unwrap();
             prop_assert_eq!(serde_json::from_str::<Holes>(&stored).unwrap(), holes);

@@ -238,14 +238,16 @@ impl Progress {
             window.expired = true;
             progress.counters.expired += 1;
         }
-        // Retention is the only thing that trims today; its losses are told apart from seeks.
-        if progress.position < head.start {
-            progress.counters.lost.retention += progress.lose(head.start);
-        }
-        // Given up by an operator, and met now. A position that seeks back loses them again.
-        let behind = holes.pass(progress.position).min(head.next);
-        if progress.position < behind {
-            progress.counters.lost.damage += progress.lose(behind);
+        // What was trimmed, or given up by an operator and is met now, is lost; a position that
+        // seeks back loses it again. Each message counts by what became of it and not by what was
+        // noticed first, so that no count goes down. Nothing but retention trims today.
+        let from = progress.position;
+        let to = holes.pass(from.max(head.start)).min(head.next);
+        if from < to {
+            let lost = progress.lose(to);
+            let damage = holes.count(from, to);
+            progress.counters.lost.damage += damage;
+            progress.counters.lost.retention += lost.saturating_sub(damage);
         }
         let backlog = head.next.since(progress.position);
         let outstanding = progress

@@ -37,7 +37,7 @@ pub(super) fn brokers(known: &Known, families: &mut Families) {
         for pair in VERBS.iter().flat_map(|verb| OUTCOMES.map(|outcome| (*verb, outcome))) {
             calls.entry(pair).or_default();
         }
-        for reason in ["damaged", "full", "stopped"] {
+        for reason in ["clock", "damaged", "full", "stopped"] {
             faults.entry(reason).or_default();
         }
     }

@@ -9,7 +9,7 @@ use crate::domain::{Head, Offset, TopicId};
 use crate::store::embedded::{
     CopyError, CopyStage, Settings, backup, check, check_backup, open, restore,
 };
-use crate::store::{CopyProgress, Limits, Outcome, Store};
+use crate::store::{CopyProgress, Damage, Limits, Outcome, Store};
 
 fn silent() -> CopyProgress {
     Arc::new(|_, _, _| {})
@@ -198,7 +198,9 @@ async fn a_check_names_damage_that_no_start_reads_and_changes_nothing() {
     // Such a backup says so, and can be restored all the same.
     let (copy, back) = (home.path().join("copy"), home.path().join("back"));
     let copied = backup(&live, &copy, false, silent()).await.unwrap();
-    assert_eq!(copied.checked.damage, damaged.damage);
+    // It has no index, so it knows no better than that the entry is not there.
+    let of = |damage: &[Damage]| damage.iter().map(|one| one.messages).collect::<Vec<_>>();
+    assert_eq!(of(&copied.checked.damage), of(&damaged.damage));
     assert_eq!(restore(&copy, Some(&back), silent()).await.unwrap().checked, copied.checked);
 }
 
