@@ -194,6 +194,38 @@ impl Head {
         head.last_two = [last, (entry.time, entry.batch.len())];
         head
     }
+
+    /// Appends the stored form: all but [`Self::start`], which every store keeps where it moves.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        for value in [self.next.0, self.ams_bytes, self.bytes, self.last_time.0] {
+            out.put_varint(value);
+        }
+        for (time, count) in self.last_two {
+            out.put_varint(time.0);
+            out.put_varint(u64::from(count));
+        }
+        out.put_varint(u64::from(self.day));
+        out.put_varint(self.day_messages);
+        out.put_varint(self.day_ams_bytes);
+    }
+
+    /// Reads the stored form of a head that starts at `start`.
+    pub fn decode(reader: &mut Reader<'_>, start: Offset) -> Result<Self, Malformed> {
+        Ok(Self {
+            start,
+            next: Offset(reader.varint()?),
+            ams_bytes: reader.varint()?,
+            bytes: reader.varint()?,
+            last_time: Time(reader.varint()?),
+            last_two: [
+                (Time(reader.varint()?), reader.u32()?),
+                (Time(reader.varint()?), reader.u32()?),
+            ],
+            day: reader.u32()?,
+            day_messages: reader.varint()?,
+            day_ams_bytes: reader.varint()?,
+        })
+    }
 }
 
 #[cfg(test)]

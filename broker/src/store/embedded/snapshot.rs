@@ -334,24 +334,8 @@ fn read_scope(reader: &mut Reader<'_>) -> Result<Scope, Malformed> {
 }
 
 fn put_topic(out: &mut Vec<u8>, topic: &Topic, format: u32) {
-    let head = &topic.head;
-    let [(before, before_count), (last, last_count)] = head.last_two;
-    for value in [
-        head.start.0,
-        head.next.0,
-        head.ams_bytes,
-        head.bytes,
-        head.last_time.0,
-        before.0,
-        u64::from(before_count),
-        last.0,
-        u64::from(last_count),
-        u64::from(head.day),
-        head.day_messages,
-        head.day_ams_bytes,
-    ] {
-        out.put_varint(value);
-    }
+    out.put_varint(topic.head.start.0);
+    topic.head.encode(out);
     if format != ALL_PLACES {
         out.put_varint(topic.sealed.len() as u64);
     }
@@ -387,20 +371,8 @@ fn put_topic(out: &mut Vec<u8>, topic: &Topic, format: u32) {
 }
 
 fn read_topic(reader: &mut Reader<'_>, all_places: bool) -> Result<Topic, Malformed> {
-    let head = Head {
-        start: Offset(reader.varint()?),
-        next: Offset(reader.varint()?),
-        ams_bytes: reader.varint()?,
-        bytes: reader.varint()?,
-        last_time: Time(reader.varint()?),
-        last_two: [
-            (Time(reader.varint()?), reader.u32()?),
-            (Time(reader.varint()?), reader.u32()?),
-        ],
-        day: reader.u32()?,
-        day_messages: reader.varint()?,
-        day_ams_bytes: reader.varint()?,
-    };
+    let start = Offset(reader.varint()?);
+    let head = Head::decode(reader, start)?;
     let mut topic = Topic { head, ..Topic::default() };
     let parts = if all_places { 0 } else { reader.count()? };
     for _ in 0..parts {

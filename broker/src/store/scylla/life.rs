@@ -346,16 +346,7 @@ const HEAD_VERSION: u8 = 1;
 pub(super) fn encode_head(head: &Head, packed: u64) -> Vec<u8> {
     let mut out = Vec::with_capacity(64);
     out.put_u8(HEAD_VERSION);
-    for value in [head.next.0, head.ams_bytes, head.bytes, head.last_time.0] {
-        out.put_varint(value);
-    }
-    for (time, count) in head.last_two {
-        out.put_varint(time.0);
-        out.put_varint(u64::from(count));
-    }
-    out.put_varint(u64::from(head.day));
-    out.put_varint(head.day_messages);
-    out.put_varint(head.day_ams_bytes);
+    head.encode(&mut out);
     out.put_varint(packed);
     out
 }
@@ -365,20 +356,7 @@ fn decode_head(bytes: &[u8], start: Offset) -> Result<(Head, u64), Malformed> {
     if reader.u8()? != HEAD_VERSION {
         return Err(reader.malformed());
     }
-    let head = Head {
-        start,
-        next: Offset(reader.varint()?),
-        ams_bytes: reader.varint()?,
-        bytes: reader.varint()?,
-        last_time: Time(reader.varint()?),
-        last_two: [
-            (Time(reader.varint()?), reader.u32()?),
-            (Time(reader.varint()?), reader.u32()?),
-        ],
-        day: reader.u32()?,
-        day_messages: reader.varint()?,
-        day_ams_bytes: reader.varint()?,
-    };
+    let head = Head::decode(&mut reader, start)?;
     let packed = reader.varint()?;
     reader.end()?;
     Ok((head, packed))
