@@ -6,7 +6,7 @@ use std::sync::Arc;
 use broker::app::Repaired;
 use broker::clock::SystemClock;
 use broker::control::{self, ControlError};
-use broker::store::{Checked, Copied, CopyStage};
+use broker::store::{Checked, Copied, CopyProgress, CopyStage};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::config::Config;
@@ -40,6 +40,12 @@ impl Bar {
         self.0.set_position(done);
     }
 
+    /// What tells it how far the work is.
+    fn progress(&self) -> CopyProgress {
+        let shown = self.clone();
+        Arc::new(move |stage, done, all| shown.show(stage, done, all))
+    }
+
     fn end(&self) {
         self.0.finish_and_clear();
     }
@@ -54,9 +60,7 @@ pub(crate) async fn backup(data: &Path, to: &Path, dry_run: bool) -> Result<(), 
     let copied = match control::backup(data, absolute.clone(), dry_run, show).await {
         Ok(copied) => Ok(copied),
         Err(ControlError::Nobody) => {
-            let shown = bar.clone();
-            let progress = Arc::new(move |stage, done, all| shown.show(stage, done, all));
-            let done = broker::app::backup(data, &absolute, dry_run, progress).await;
+            let done = broker::app::backup(data, &absolute, dry_run, bar.progress()).await;
             done.map_err(Failure::from)
         }
         Err(ControlError::Refused(text)) => Err(Failure::Usage(text)),
@@ -83,8 +87,7 @@ pub(crate) async fn backup(data: &Path, to: &Path, dry_run: bool) -> Result<(), 
 /// Makes the backup `from` the store of `data`.
 pub(crate) async fn restore(data: &Path, from: &Path, dry_run: bool) -> Result<(), Failure> {
     let bar = Bar::new();
-    let shown = bar.clone();
-    let progress = Arc::new(move |stage, done, all| shown.show(stage, done, all));
+    let progress = bar.progress();
     let restored = broker::app::restore(from, (!dry_run).then_some(data), progress).await;
     bar.end();
     let Copied { files, bytes, checked } = restored?;
@@ -105,8 +108,7 @@ pub(crate) async fn restore(data: &Path, from: &Path, dry_run: bool) -> Result<(
 /// Checks the backup `backup`, or the store of `data`, which must not run.
 pub(crate) async fn check(data: &Path, backup: Option<&Path>) -> Result<(), Failure> {
     let bar = Bar::new();
-    let shown = bar.clone();
-    let progress = Arc::new(move |stage, done, all| shown.show(stage, done, all));
+    let progress = bar.progress();
     let checked = broker::app::check(data, backup, progress).await;
     bar.end();
     let checked = checked?;
@@ -125,8 +127,7 @@ pub(crate) async fn check(data: &Path, backup: Option<&Path>) -> Result<(), Fail
 /// Gives up what is damaged in the store of `data`, which must not run.
 pub(crate) async fn repair(config: &Config, data: &Path, dry_run: bool) -> Result<(), Failure> {
     let bar = Bar::new();
-    let shown = bar.clone();
-    let progress = Arc::new(move |stage, done, all| shown.show(stage, done, all));
+    let progress = bar.progress();
     let clock = SystemClock::start();
     let repaired =
         broker::app::repair(&config.broker, data, clock.as_ref(), dry_run, progress).await;
