@@ -353,9 +353,16 @@ pub async fn check(
         Some(backup) => store::check_backup(backup, progress).await?,
         None => store::check_embedded(&dir.join("broker"), progress).await?,
     };
-    service::tell_recorded(&store, &mut checked).await?;
-    checked.references = service::check(&store).await?;
+    judge(&store, &mut checked).await?;
     Ok(checked)
+}
+
+/// Adds what only the catalogue of the checked store tells: which damage was given up, and what is
+/// named and not there.
+async fn judge(store: &Arc<dyn Store>, checked: &mut Checked) -> Result<(), StartError> {
+    service::tell_recorded(store, checked).await?;
+    checked.references = service::check(store).await?;
+    Ok(())
 }
 
 /// What a repair gave up, or would, and what it cannot mend.
@@ -385,8 +392,7 @@ pub async fn repair(
     };
     let home = dir.join("broker");
     let (image, mut checked) = store::check_embedded(&home, progress).await?;
-    service::tell_recorded(&image, &mut checked).await?;
-    checked.references = service::check(&image).await?;
+    judge(&image, &mut checked).await?;
     let losses = service::losses(&image, &checked.damage).await?;
     // It holds the directory's lock.
     drop(image);
