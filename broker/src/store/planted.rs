@@ -18,7 +18,8 @@ use super::{
     Outcome, ProgressLog, Scope, ScopeState, Store, StoreError,
 };
 use crate::domain::{
-    Batch, BatchBuilder, Entry, Head, Malformed, Offset, Progress, SubscriptionId, Time, TopicId,
+    Batch, BatchBuilder, Entry, Head, Holes, Malformed, Offset, Progress, SubscriptionId, Time,
+    TopicId,
 };
 
 /// Long enough for a kill to fall between two steps that belong together.
@@ -258,6 +259,14 @@ impl Catalog for Planted {
 impl Store for Planted {
     fn id(&self) -> u64 {
         self.store.id()
+    }
+
+    fn damage_found(&self) -> u64 {
+        self.store.damage_found()
+    }
+
+    fn give_up(&self, topic: TopicId, holes: &Holes) {
+        self.store.give_up(topic, holes);
     }
 
     async fn stopped(&self) -> Arc<str> {
