@@ -57,11 +57,12 @@ async fn answered<T, F: Future<Output = Result<T, StoreError>>>(ask: impl Fn() -
 }
 
 /// Sends again until the answer is definite; whether that was more than once. The lost connection
-/// may have taken others with it, and a busy node may be too slow again.
+/// may have taken others with it, and a busy node may be too slow again. It waits between two
+/// tries: while a pool is being filled again, the driver's answers come at once.
 async fn definite<T, F: Future<Output = Answer<T>>>(ask: impl Fn() -> F) -> (Outcome<T>, bool) {
-    for tried in 0..20 {
+    for tried in 0..200 {
         match answered(&ask).await {
-            Outcome::Unknown => {}
+            Outcome::Unknown => tokio::time::sleep(Duration::from_millis(50)).await,
             outcome => return (outcome, tried > 0),
         }
     }
