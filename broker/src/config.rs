@@ -106,7 +106,8 @@ impl From<Stores> for Store {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Embedded {
-    /// Size of the first file of each log.
+    /// Size of the first file of each log; those of the log of acknowledgements and the catalogue
+    /// are no longer than that log shall grow, or what takes two of the largest batches.
     pub first_slot_bytes: u64,
     /// Files of the entry log double until they are this large.
     pub max_slot_bytes: u64,

@@ -62,6 +62,12 @@ impl Entry {
 
     /// Appends the stored form.
     pub fn encode(&self, out: &mut Vec<u8>) {
+        self.encode_head(out);
+        out.extend_from_slice(self.batch.packed());
+    }
+
+    /// Appends the stored form but for the packed messages, which come last.
+    pub fn encode_head(&self, out: &mut Vec<u8>) {
         out.put_u8(ENTRY_VERSION);
         out.put_varint(self.base.0);
         out.put_varint(self.time.0);
@@ -80,7 +86,7 @@ impl Entry {
             }
         }
         out.put_varint(u64::from(self.batch.len()));
-        out.put_bytes(self.batch.packed());
+        out.put_varint(self.batch.packed().len() as u64);
     }
 
     /// Reads the stored form back; copies the messages.

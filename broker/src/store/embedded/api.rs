@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 use async_trait::async_trait;
 use tokio::sync::{Semaphore, oneshot};
 
+use super::payload::Payload;
 use super::queue::{Done, Op, Phase, Shared, Waiting, answer};
 use super::read::{self, Access, Read};
 use super::{record, sizes};
@@ -42,18 +43,18 @@ impl EmbeddedStore {
         })
     }
 
-    async fn mutate(&self, op: Op, record: Vec<u8>) -> Answer<Done> {
+    async fn mutate(&self, op: Op, record: Payload) -> Answer<Done> {
         let bound = record.len().max(record::SMALL) as u64;
         let (reply, receiver) = oneshot::channel();
         self.shared.submit(Waiting { op, record, bound, reply })?;
         answer(receiver).await
     }
 
-    async fn mutate_plainly(&self, op: Op, record: Vec<u8>) -> Answer {
+    async fn mutate_plainly(&self, op: Op, record: Payload) -> Answer {
         Ok(map(self.mutate(op, record).await?, |_| Some(())))
     }
 
-    async fn mutate_topic(&self, op: Op, record: Vec<u8>) -> Answer<Head> {
+    async fn mutate_topic(&self, op: Op, record: Payload) -> Answer<Head> {
         Ok(map(self.mutate(op, record).await?, |done| match done {
             Done::At(head) => Some(*head),
             Done::Plainly | Done::Version(_) => None,
@@ -107,16 +108,15 @@ impl Drop for EmbeddedStore {
 #[async_trait]
 impl MessageLog for EmbeddedStore {
     async fn create(&self, topic: TopicId) -> Answer {
-        self.mutate_plainly(Op::Create(topic), Vec::new()).await
+        self.mutate_plainly(Op::Create(topic), Payload::default()).await
     }
 
     async fn close(&self, topic: TopicId) -> Answer<Head> {
-        self.mutate_topic(Op::Close(topic), Vec::new()).await
+        self.mutate_topic(Op::Close(topic), Payload::default()).await
     }
 
     async fn commit(&self, topic: TopicId, entry: Arc<Entry>) -> Answer<Head> {
-        let mut record = Vec::with_capacity(entry.batch.packed().len() + 128);
-        record::put_entry(&mut record, topic, &entry);
+        let record = record::entry(topic, &entry);
         self.mutate_topic(Op::Commit(topic, entry), record).await
     }
 
@@ -152,7 +152,7 @@ impl MessageLog for EmbeddedStore {
     }
 
     async fn trim(&self, topic: TopicId, to: Offset) -> Answer<Head> {
-        self.mutate_topic(Op::Trim(topic, to), Vec::new()).await
+        self.mutate_topic(Op::Trim(topic, to), Payload::default()).await
     }
 
     async fn topics(&self) -> Result<Vec<TopicId>, StoreError> {
@@ -174,11 +174,11 @@ impl ProgressLog for EmbeddedStore {
         let mut record = Vec::with_capacity(256);
         record::put_save(&mut record, subscription, progress);
         let op = Op::Save(subscription, Box::new(progress.clone()));
-        self.mutate_plainly(op, record).await
+        self.mutate_plainly(op, record.into()).await
     }
 
     async fn delete(&self, subscription: SubscriptionId) -> Answer {
-        self.mutate_plainly(Op::Delete(subscription), Vec::new()).await
+        self.mutate_plainly(Op::Delete(subscription), Payload::default()).await
     }
 
     async fn subscriptions(&self) -> Result<Vec<SubscriptionId>, StoreError> {
@@ -220,7 +220,7 @@ impl Catalog for EmbeddedStore {
         let set = ChangeSet { version, changes, by };
         let mut record = Vec::with_capacity(256);
         record::put_scope(&mut record, scope, &set);
-        Ok(map(self.mutate(Op::Scope(scope, set), record).await?, |done| match done {
+        Ok(map(self.mutate(Op::Scope(scope, set), record.into()).await?, |done| match done {
             Done::Version(version) => Some(version),
             Done::Plainly | Done::At(_) => None,
         }))

@@ -7,6 +7,7 @@ use std::time::Instant;
 use super::evaluate::{Effect, Plan, Written, evaluate};
 use super::frame::{Kind, Point};
 use super::layout::{PAGE, Slot, Stream};
+use super::payload::Payload;
 use super::queue::{Board, Phase, Shared, Waiting};
 use super::topics::{Lies, Sealed};
 use super::writer::Writer;
@@ -404,7 +405,7 @@ impl Committer {
             return;
         }
         let witness = self.witness();
-        if let Err(error) = self.writer.append(kind, &[], witness) {
+        if let Err(error) = self.writer.append(kind, &Payload::default(), witness) {
             return self.failed(&error);
         }
         self.durable(false);

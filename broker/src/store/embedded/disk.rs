@@ -2,10 +2,12 @@
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, IoSlice};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+
+use rustix::fs::OFlags;
 
 use super::sidecar::SUFFIX;
 
@@ -22,6 +24,16 @@ pub(super) trait Disk: Send + Sync {
     fn create(&self, name: &str) -> io::Result<()>;
     /// Writes all of `data` at `at`.
     fn write(&self, name: &str, at: u64, data: &[u8]) -> io::Result<()>;
+    /// The same with data in pieces.
+    fn write_parts(&self, name: &str, at: u64, parts: &mut [IoSlice<'_>]) -> io::Result<()> {
+        let data: Vec<&[u8]> = parts.iter().map(|part| &**part).collect();
+        self.write(name, at, &data.concat())
+    }
+    /// The same past the page cache if that can be, for what nobody reads; `data` lies at a page's
+    /// boundary in memory and in the file.
+    fn write_direct(&self, name: &str, at: u64, data: &[u8]) -> io::Result<()> {
+        self.write(name, at, data)
+    }
     /// Makes content and length durable. After an error nobody knows what is on the disk.
     fn sync(&self, name: &str) -> io::Result<()>;
     /// Renames, replacing what has the new name.
@@ -150,6 +162,35 @@ impl Disk for RealDisk {
 
     fn write(&self, name: &str, at: u64, data: &[u8]) -> io::Result<()> {
         self.file(name)?.write_all_at(data, at)
+    }
+
+    fn write_parts(&self, name: &str, at: u64, parts: &mut [IoSlice<'_>]) -> io::Result<()> {
+        let file = self.file(name)?;
+        let (mut at, mut rest) = (at, parts);
+        // Empty ones at the beginning go.
+        IoSlice::advance_slices(&mut rest, 0);
+        while !rest.is_empty() {
+            match rustix::io::pwritev(&*file, rest, at) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => {
+                    at += written as u64;
+                    IoSlice::advance_slices(&mut rest, written);
+                }
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    fn write_direct(&self, name: &str, at: u64, data: &[u8]) -> io::Result<()> {
+        let direct = i32::try_from(OFlags::DIRECT.bits()).unwrap_or_default();
+        let file = OpenOptions::new().write(true).custom_flags(direct).open(self.path(name));
+        match file.and_then(|file| file.write_all_at(data, at)) {
+            // Some file systems refuse it, or want more than pages.
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => self.write(name, at, data),
+            written => written,
+        }
     }
 
     fn sync(&self, name: &str) -> io::Result<()> {

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::layout::Stream;
+use super::payload::Payload;
 use super::queue::{Done, Op, Reply, Shared, Waiting};
 use super::state::State;
 use super::topics::Topics;
@@ -47,7 +48,7 @@ pub(super) struct Written {
 #[derive(Debug, Default)]
 pub(super) struct Plan {
     /// The records; empty when nothing is to be written.
-    pub(super) payload: Vec<u8>,
+    pub(super) payload: Payload,
     /// What changes, in order.
     pub(super) effects: Vec<Effect>,
     /// Who is told what.
@@ -57,14 +58,14 @@ pub(super) struct Plan {
 /// Decides `batch`, whose mutations are all of `stream`.
 pub(super) fn evaluate(shared: &Shared, stream: Stream, batch: Vec<Waiting>) -> Plan {
     let mut plan = Plan::default();
-    plan.payload.reserve(batch.iter().map(|waiting| waiting.record.len()).sum());
+    plan.payload.reserve_for(batch.iter().map(|waiting| &waiting.record));
     match stream {
         Stream::Entries => {
             let topics = shared.topics.read().unwrap_or_else(std::sync::PoisonError::into_inner);
             let mut overlay = TopicsOverlay { shared, durable: &topics, changed: HashMap::new() };
             for waiting in batch {
                 let Waiting { op, record, reply, .. } = waiting;
-                let answer = overlay.decide(op, &record, &mut plan);
+                let answer = overlay.decide(op, record, &mut plan);
                 plan.answers.push((reply, answer));
             }
         }
@@ -74,7 +75,7 @@ pub(super) fn evaluate(shared: &Shared, stream: Stream, batch: Vec<Waiting>) -> 
                 StateOverlay { durable: &state, scopes: HashMap::new(), progress: HashMap::new() };
             for waiting in batch {
                 let Waiting { op, record, reply, .. } = waiting;
-                let answer = overlay.decide(op, &record, &mut plan);
+                let answer = overlay.decide(op, record, &mut plan);
                 plan.answers.push((reply, answer));
             }
         }
@@ -119,14 +120,14 @@ impl TopicsOverlay<'_> {
         changed
     }
 
-    fn decide(&mut self, op: Op, record: &[u8], plan: &mut Plan) -> Answer<Done> {
+    fn decide(&mut self, op: Op, record: Payload, plan: &mut Plan) -> Answer<Done> {
         match op {
             Op::Create(topic) => {
                 if self.is_closed(topic) {
                     return Ok(Outcome::Closed);
                 }
                 if self.head(topic).is_none() {
-                    record::put_create(&mut plan.payload, topic);
+                    record::put_create(plan.payload.small(), topic);
                     plan.effects.push(Effect::Create(topic));
                     self.change(topic, Some(Head::default()));
                 }
@@ -136,7 +137,7 @@ impl TopicsOverlay<'_> {
                 let Some(head) = self.head(topic) else {
                     return Ok(Outcome::Closed);
                 };
-                record::put_close(&mut plan.payload, topic, head.day_figures());
+                record::put_close(plan.payload.small(), topic, head.day_figures());
                 plan.effects.push(Effect::Close(topic));
                 self.change(topic, None);
                 at(head)
@@ -147,7 +148,7 @@ impl TopicsOverlay<'_> {
                 };
                 let to = to.min(head.next);
                 if to > head.start {
-                    record::put_trim(&mut plan.payload, topic, to);
+                    record::put_trim(plan.payload.small(), topic, to);
                     plan.effects.push(Effect::Trim(topic, to));
                     head.start = to;
                     self.change(topic, Some(head.clone()));
@@ -163,14 +164,14 @@ impl TopicsOverlay<'_> {
         &mut self,
         topic: TopicId,
         entry: Arc<Entry>,
-        record: &[u8],
+        record: Payload,
         plan: &mut Plan,
     ) -> Answer<Done> {
         let Some(head) = self.head(topic) else {
             return Ok(Outcome::Closed);
         };
         if entry.base < head.next {
-            let same = self.is_there(topic, &entry, record)?;
+            let same = self.is_there(topic, &entry, &record)?;
             return if same { at(head) } else { Ok(Outcome::Conflict) };
         }
         if entry.base > head.next || entry.batch.is_empty() {
@@ -179,9 +180,9 @@ impl TopicsOverlay<'_> {
         let written = Written {
             at: plan.payload.len(),
             len: record.len(),
-            crc: super::layout::u32_at(record, 0).unwrap_or_default(),
+            crc: record.first_crc().unwrap_or_default(),
         };
-        plan.payload.extend_from_slice(record);
+        plan.payload.append(record);
         let head = head.after(&entry);
         self.change(topic, Some(head.clone())).entries.push(Arc::clone(&entry));
         plan.effects.push(Effect::Append(topic, entry, written));
@@ -189,7 +190,12 @@ impl TopicsOverlay<'_> {
     }
 
     /// Whether this very entry is there already, durable or in this frame.
-    fn is_there(&self, topic: TopicId, entry: &Entry, record: &[u8]) -> Result<bool, StoreError> {
+    fn is_there(
+        &self,
+        topic: TopicId,
+        entry: &Entry,
+        record: &Payload,
+    ) -> Result<bool, StoreError> {
         if let Some(changed) = self.changed.get(&topic)
             && let Some(found) = changed.entries.iter().find(|found| found.base == entry.base)
         {
@@ -197,10 +203,7 @@ impl TopicsOverlay<'_> {
         }
         let Some(durable) = self.durable.open.get(&topic) else { return Ok(false) };
         match read::place_at(self.shared, topic, durable, entry.base)? {
-            Some(place)
-                if place.len == record.len()
-                    && Some(place.crc) == super::layout::u32_at(record, 0) =>
-            {
+            Some(place) if place.len == record.len() && Some(place.crc) == record.first_crc() => {
                 Ok(*read::entry(self.shared, topic, &place)? == *entry)
             }
             _ => Ok(false),
@@ -223,7 +226,7 @@ impl StateOverlay<'_> {
         })
     }
 
-    fn decide(&mut self, op: Op, record: &[u8], plan: &mut Plan) -> Answer<Done> {
+    fn decide(&mut self, op: Op, record: Payload, plan: &mut Plan) -> Answer<Done> {
         match op {
             Op::Scope(scope, set) => return self.commit(scope, set, record, plan),
             Op::Save(subscription, progress) => {
@@ -232,13 +235,13 @@ impl StateOverlay<'_> {
                     return Ok(Outcome::Conflict);
                 }
                 self.progress.insert(subscription, progress.version);
-                plan.payload.extend_from_slice(record);
+                plan.payload.append(record);
                 plan.effects.push(Effect::Save(subscription, progress));
             }
             Op::Delete(subscription) => {
                 if self.progress(subscription) > 0 {
                     self.progress.insert(subscription, 0);
-                    record::put_delete(&mut plan.payload, subscription);
+                    record::put_delete(plan.payload.small(), subscription);
                     plan.effects.push(Effect::Delete(subscription));
                 }
             }
@@ -253,7 +256,7 @@ impl StateOverlay<'_> {
         &mut self,
         scope: Scope,
         set: ChangeSet,
-        record: &[u8],
+        record: Payload,
         plan: &mut Plan,
     ) -> Answer<Done> {
         let durable = self.durable.scopes.get(&scope);
@@ -276,7 +279,7 @@ impl StateOverlay<'_> {
             return Ok(Outcome::Conflict);
         }
         in_frame.push(set.clone());
-        plan.payload.extend_from_slice(record);
+        plan.payload.append(record);
         plan.effects.push(Effect::Scope(scope, set));
         Ok(Outcome::Applied(Done::Version(version)))
     }

@@ -1,6 +1,7 @@
 //! Frames: the unit of writing and of damage, one per fsync (`log.md` 1).
 
 use super::layout::{FRAME_HEADER, Life, index, u32_at, u64_at};
+use super::payload::{Part, Payload, combine};
 
 /// A durable frame, as the other stream's frames witness it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -76,8 +77,9 @@ pub(super) struct Making {
     pub(super) kind: Kind,
 }
 
-/// Appends the frame to `out` and answers its CRC. `payload` is padded with zeros to 8 bytes.
-pub(super) fn build(out: &mut Vec<u8>, making: &Making, payload: &[u8]) -> u32 {
+/// Appends the frame to `out`, but for what is large in its payload, and answers its CRC. The
+/// payload is padded with zeros to 8 bytes.
+pub(super) fn build(out: &mut Vec<u8>, making: &Making, payload: &Payload) -> u32 {
     let padded = payload.len().next_multiple_of(8);
     let begin = out.len();
     out.extend_from_slice(&[0; 4]);
@@ -89,9 +91,19 @@ pub(super) fn build(out: &mut Vec<u8>, making: &Making, payload: &[u8]) -> u32 {
     for value in [making.witness.crc, making.previous, making.kind.number(), 0] {
         out.extend_from_slice(&value.to_le_bytes());
     }
-    out.extend_from_slice(payload);
-    out.resize(begin + index(FRAME_HEADER) + padded, 0);
-    let crc = crc32c::crc32c(out.get(begin + 4..).unwrap_or_default());
+    let mut crc = crc32c::crc32c(out.get(begin + 4..).unwrap_or_default());
+    for part in payload.parts() {
+        match part {
+            Part::Small(bytes) => {
+                crc = crc32c::crc32c_append(crc, bytes);
+                out.extend_from_slice(bytes);
+            }
+            Part::Large(bytes, known) => crc = combine(crc, known, bytes.len()),
+        }
+    }
+    let padding = padded - payload.len();
+    crc = crc32c::crc32c_append(crc, [0; 8].get(..padding).unwrap_or_default());
+    out.resize(out.len() + padding, 0);
     if let Some(field) = out.get_mut(begin..begin + 4) {
         field.copy_from_slice(&crc.to_le_bytes());
     }
@@ -167,7 +179,7 @@ mod tests {
     #[test]
     fn a_frame_is_read_back_and_every_flip_in_it_is_seen() {
         let mut slot = vec![0; 16];
-        let crc = build(&mut slot, &MAKING, b"hello, log");
+        let crc = build(&mut slot, &MAKING, &b"hello, log".to_vec().into());
         assert_eq!(slot.len(), 16 + 48 + 16);
         let frame = parse(&slot, 16, Life(77)).unwrap();
         assert_eq!((frame.sequence, frame.crc, frame.end), (5, crc, 80));
@@ -184,9 +196,9 @@ mod tests {
     #[test]
     fn an_intact_frame_is_found_behind_damage_by_its_sequence() {
         let mut slot = Vec::new();
-        build(&mut slot, &MAKING, b"one");
+        build(&mut slot, &MAKING, &b"one".to_vec().into());
         let second = slot.len() as u64;
-        build(&mut slot, &Making { sequence: 6, ..MAKING }, b"two");
+        build(&mut slot, &Making { sequence: 6, ..MAKING }, &b"two".to_vec().into());
         slot[0] ^= 1;
         assert_eq!(find_intact(&slot, 0, Life(77), 6).unwrap().at, second);
         assert_eq!(find_intact(&slot, 0, Life(77), 7), None);
@@ -196,7 +208,7 @@ mod tests {
     #[test]
     fn a_torn_frame_claims_what_its_length_says_within_the_slot() {
         let mut slot = Vec::new();
-        build(&mut slot, &MAKING, &[1; 100]);
+        build(&mut slot, &MAKING, &vec![1; 100].into());
         slot.truncate(120);
         assert_eq!(claimed_end(&slot, 0, Life(77)), 120);
         slot.resize(4_096, 0);

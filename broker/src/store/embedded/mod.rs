@@ -20,6 +20,7 @@ mod indexer;
 mod indexes;
 mod keeper;
 mod layout;
+mod payload;
 mod prepare;
 mod queue;
 mod read;
@@ -161,7 +162,7 @@ fn recover_by(
 ) -> Result<Recovered, OpenError> {
     let mut found = recovery::read(disk.as_ref(), rules)?;
     if found.is_none() {
-        repair::init(disk.as_ref(), settings.first_slot)?;
+        repair::init(disk.as_ref(), &settings)?;
         found = recovery::read(disk.as_ref(), rules)?;
     }
     let found =

@@ -13,6 +13,7 @@ use super::disk::Disk;
 use super::frame::Point;
 use super::indexes::Indexes;
 use super::layout::{PAGE, Pair, Stream};
+use super::payload::Payload;
 use super::rules::Rules;
 use super::slots::Slots;
 use super::snapshot::Position;
@@ -75,7 +76,7 @@ pub(super) struct Waiting {
     /// What to do.
     pub(super) op: Op,
     /// Its record, if it is known before its turn.
-    pub(super) record: Vec<u8>,
+    pub(super) record: Payload,
     /// An upper bound of its record's length.
     pub(super) bound: u64,
     /// Whom to tell.
@@ -440,7 +441,10 @@ impl Shared {
 pub(super) fn slot_len(settings: &Settings, stream: Stream, number: u32) -> u64 {
     let first = settings.first_slot;
     match stream {
-        Stream::State => first,
+        Stream::State => {
+            let most = settings.state_log_bytes.max(2 * settings.least_slot());
+            first.min(most.next_multiple_of(PAGE))
+        }
         Stream::Entries => {
             let doubled = first.saturating_mul(1u64.checked_shl(number).unwrap_or(u64::MAX));
             doubled.min(settings.max_slot.max(first)) / PAGE * PAGE

@@ -4,6 +4,7 @@
 //! Layout: crc u32 (over all that follows), body length u32, kind u8, version u8, 0 u16, body.
 
 use super::layout::{Stream, index, u32_at};
+use super::payload::{LARGE, Payload, combine};
 use crate::domain::codec::{Malformed, Put, Reader};
 use crate::domain::{DayFigures, Entry, Offset, Progress, ProjectId, SubscriptionId, TopicId};
 use crate::store::{ChangeSet, Scope};
@@ -64,16 +65,44 @@ fn begin(out: &mut Vec<u8>, kind: u8) -> usize {
 }
 
 fn finish(out: &mut [u8], at: usize) {
+    finish_before(out, at, 0, 0);
+}
+
+/// Completes a record that goes on behind `out` with `more` bytes whose CRC is `more_crc`.
+fn finish_before(out: &mut [u8], at: usize, more: usize, more_crc: u32) {
     let Some(record) = out.get_mut(at..) else { return };
+    let len = record.len().saturating_sub(RECORD_HEADER) + more;
     // A record fits a slot, and a slot is less than 2 GiB.
-    let len = u32::try_from(record.len().saturating_sub(RECORD_HEADER)).unwrap_or(u32::MAX);
+    let len = u32::try_from(len).unwrap_or(u32::MAX);
     if let Some(field) = record.get_mut(4..8) {
         field.copy_from_slice(&len.to_le_bytes());
     }
-    let crc = crc32c::crc32c(record.get(4..).unwrap_or_default());
+    let mut crc = crc32c::crc32c(record.get(4..).unwrap_or_default());
+    if more > 0 {
+        crc = combine(crc, more_crc, more);
+    }
     if let Some(field) = record.get_mut(..4) {
         field.copy_from_slice(&crc.to_le_bytes());
     }
+}
+
+/// An entry's record.
+pub(super) fn entry(topic: TopicId, entry: &Entry) -> Payload {
+    let packed = entry.batch.packed();
+    let is_large = packed.len() >= LARGE;
+    let mut head = Vec::with_capacity(if is_large { 128 } else { packed.len() + 128 });
+    if !is_large {
+        put_entry(&mut head, topic, entry);
+        return Payload::from(head);
+    }
+    let at = begin(&mut head, ENTRY);
+    head.put_uuid(topic.0);
+    entry.encode_head(&mut head);
+    let crc = crc32c::crc32c(packed);
+    finish_before(&mut head, at, packed.len(), crc);
+    let mut record = Payload::from(head);
+    record.push(packed.clone(), crc);
+    record
 }
 
 /// Appends an entry's record.

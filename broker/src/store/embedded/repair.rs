@@ -5,12 +5,13 @@ use std::io;
 
 use tracing::warn;
 
-use super::OpenError;
 use super::disk::Disk;
 use super::layout::{Life, PAGE, ROOT, Root, Slot, Stream, UNFINISHED, index, page_down};
+use super::queue::slot_len;
 use super::reading::{Tail, failed};
 use super::recovery::{Found, Others};
 use super::rules::{Bug, Rules};
+use super::{OpenError, Settings};
 use crate::domain::Time;
 
 /// How much of a fresh slot is filled at once, in bytes.
@@ -23,17 +24,18 @@ fn unsynced<'a>(name: &'a str) -> impl FnOnce(io::Error) -> OpenError + 'a {
 
 /// Makes an empty store in `disk`, which holds none. The root file comes last: the store exists
 /// when it does.
-pub(super) fn init(disk: &dyn Disk, first_slot: u64) -> Result<(), OpenError> {
+pub(super) fn init(disk: &dyn Disk, settings: &Settings) -> Result<(), OpenError> {
     for name in disk.list().map_err(failed("list", "the directory"))? {
         if Stream::parse(&name).is_some() || name.ends_with(UNFINISHED) {
             disk.remove(&name).map_err(failed("remove", &name))?;
         }
     }
     let store = rand::random();
-    let pages = u32::try_from(first_slot / PAGE).unwrap_or(u32::MAX);
-    let first =
-        || Slot { number: 0, pages, life: Life::draw(), generation: 1, first: 1, previous: 0 };
-    let root = Root { store, entries: first(), state: first() };
+    let first = |stream| {
+        let pages = u32::try_from(slot_len(settings, stream, 0) / PAGE).unwrap_or(u32::MAX);
+        Slot { number: 0, pages, life: Life::draw(), generation: 1, first: 1, previous: 0 }
+    };
+    let root = Root { store, entries: first(Stream::Entries), state: first(Stream::State) };
     for stream in Stream::ALL {
         let slot = root.first(stream);
         let file = stream.file(slot.number);
@@ -53,21 +55,25 @@ pub(super) fn init(disk: &dyn Disk, first_slot: u64) -> Result<(), OpenError> {
 }
 
 /// Writes zeros over the first `len` bytes of a file, [`FILL`] at a time as long as `go_on` says
-/// so; answers whether it got to the end.
+/// so; answers whether it got to the end. Nobody reads them, so they need not go through the page
+/// cache: that would cost as much CPU as the messages that replace them.
 pub(super) fn fill(
     disk: &dyn Disk,
     file: &str,
     len: u64,
     go_on: impl Fn() -> io::Result<bool>,
 ) -> io::Result<bool> {
-    let zeros = vec![0; index(FILL.min(len))];
+    let buffer = vec![0; index(FILL.min(len) + PAGE)];
+    // Direct writes want their memory aligned.
+    let aligned = buffer.as_ptr().align_offset(index(PAGE));
+    let zeros = buffer.get(aligned..).unwrap_or_default();
     let mut at = 0;
     while at < len {
         if !go_on()? {
             return Ok(false);
         }
         let part = zeros.get(..index(FILL.min(len - at))).unwrap_or_default();
-        disk.write(file, at, part)?;
+        disk.write_direct(file, at, part)?;
         at += part.len() as u64;
     }
     Ok(true)

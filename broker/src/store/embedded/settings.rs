@@ -9,7 +9,8 @@ use super::layout::{FRAME_HEADER, PAGE, SEAL};
 /// Settings of an embedded store. All sizes in bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
-    /// Length of the first slot of each log, and of all slots of the state log: whole 4 KiB pages.
+    /// Length of the first slot of each log, in whole 4 KiB pages. Slots of the state log are all
+    /// as long, but no longer than that log shall grow, or what takes two of the largest records.
     pub first_slot: u64,
     /// Slots of the entry log double until they are this long; less than 2 GiB.
     pub max_slot: u64,
@@ -72,7 +73,15 @@ impl Default for Settings {
     }
 }
 
+/// What a slot with a single frame holds besides its payload: header page, seal, frame header.
+const SLOT_OVERHEAD: u64 = PAGE + SEAL + FRAME_HEADER;
+
 impl Settings {
+    /// The shortest slot that takes the largest record, in bytes.
+    pub(super) const fn least_slot(&self) -> u64 {
+        self.largest_record.next_multiple_of(8).saturating_add(SLOT_OVERHEAD)
+    }
+
     /// Refuses what cannot be kept: above all a record whose frame does not fit one slot.
     pub(super) fn check(&self) -> Result<(), OpenError> {
         let refuse = |text: String| Err(OpenError::Settings(text));
@@ -85,7 +94,7 @@ impl Settings {
                 "the largest slot of {max_slot} bytes is smaller than the first or not below 2 GiB"
             ));
         }
-        let room = first_slot - PAGE - SEAL - FRAME_HEADER;
+        let room = first_slot - SLOT_OVERHEAD;
         if largest_record > room {
             return refuse(format!(
                 "an entry of {largest_record} bytes does not fit a slot of {first_slot}, which has \

@@ -1,12 +1,13 @@
 //! Appends frames to one stream: whole pages from the tail page on, one fsync each, seals between
 //! slots (`log.md` 2, commit and switch).
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::sync::Arc;
 
 use super::disk::Disk;
 use super::frame::{self, Kind, Making, Point};
 use super::layout::{FRAME_HEADER, Life, PAGE, SEAL, Slot, Stream, index, page_down};
+use super::payload::Payload;
 use super::rules::{Bug, Rules};
 use super::snapshot::Position;
 
@@ -23,6 +24,7 @@ pub(super) struct Writer {
     end: Point,
     /// Content of the tail page before `at`.
     page: Vec<u8>,
+    /// Reused; of a frame all but what is large.
     buffer: Vec<u8>,
 }
 
@@ -68,7 +70,12 @@ impl Writer {
 
     /// Writes a frame and makes it durable; answers where its payload begins in the slot. The
     /// payload must not exceed [`Self::room`].
-    pub(super) fn append(&mut self, kind: Kind, payload: &[u8], witness: Point) -> io::Result<u64> {
+    pub(super) fn append(
+        &mut self,
+        kind: Kind,
+        payload: &Payload,
+        witness: Point,
+    ) -> io::Result<u64> {
         let start = page_down(self.at);
         let making = Making {
             life: self.slot.life,
@@ -80,13 +87,16 @@ impl Writer {
         self.buffer.clear();
         self.buffer.extend_from_slice(&self.page);
         let crc = frame::build(&mut self.buffer, &making, payload);
-        let end = start + self.buffer.len() as u64;
-        let tail = self.buffer.get(index(page_down(self.buffer.len() as u64))..);
-        self.page = tail.unwrap_or_default().to_vec();
-        self.buffer.resize(self.buffer.len().next_multiple_of(index(PAGE)), 0);
+        let len = self.buffer.len() + payload.large_len();
+        let padding = len.next_multiple_of(index(PAGE)) - len;
+        self.buffer.resize(self.buffer.len() + padding, 0);
 
+        let begin = self.page.len() + index(FRAME_HEADER);
+        let mut parts = payload.gather(&self.buffer, begin);
+        let end = start + len as u64;
+        keep_tail(&mut self.page, &parts, len);
         let file = self.stream.file(self.slot.number);
-        self.disk.write(&file, start, &self.buffer)?;
+        self.disk.write_parts(&file, start, &mut parts)?;
         if !(kind == Kind::Data && self.rules.plants(Bug::AckEarly)) {
             match self.disk.sync(&file) {
                 Err(_) if self.rules.plants(Bug::RetryFsync) => self.disk.sync(&file)?,
@@ -111,7 +121,7 @@ impl Writer {
             next.first = self.end.sequence + 2;
             self.open(&next)?;
         }
-        self.append(Kind::Seal, &next.seal(), witness)?;
+        self.append(Kind::Seal, &next.seal().into(), witness)?;
         next.first = self.end.sequence + 1;
         next.previous = self.end.crc;
         self.open(&next)?;
@@ -126,4 +136,17 @@ impl Writer {
         self.disk.write(&file, 0, &next.header(self.stream, self.store))?;
         self.disk.sync(&file)
     }
+}
+
+/// Puts into `page` what the last, unfinished page of the first `len` bytes of `parts` holds.
+fn keep_tail(page: &mut Vec<u8>, parts: &[IoSlice<'_>], len: usize) {
+    let begin = index(page_down(len as u64));
+    let mut skip = begin;
+    page.clear();
+    for part in parts {
+        let from = skip.min(part.len());
+        skip -= from;
+        page.extend_from_slice(part.get(from..).unwrap_or_default());
+    }
+    page.truncate(len - begin);
 }

@@ -10,6 +10,7 @@ use crate::domain::{Offset, Time, TopicId};
 use crate::store::embedded::committer::Turn;
 use crate::store::embedded::frame::{self, Kind, Making, Point};
 use crate::store::embedded::layout::{Life, ROOT, Slot, Stream, u32_at, u64_at};
+use crate::store::embedded::payload::Payload;
 use crate::store::embedded::queue::{Op, Phase};
 use crate::store::embedded::rules::Rules;
 use crate::store::embedded::{OpenError, Recovered, Settings, recover};
@@ -180,7 +181,7 @@ fn forge(sim: &Sim, name: &str, making: impl FnOnce(Life, Point) -> Making) {
             crc: u32_at(content, last).unwrap(),
         };
         let mut frame = Vec::new();
-        frame::build(&mut frame, &making(life, point), &[]);
+        frame::build(&mut frame, &making(life, point), &Payload::default());
         content[end..end + frame.len()].copy_from_slice(&frame);
     });
 }
@@ -236,7 +237,7 @@ fn an_intact_frame_in_a_payload_of_the_torn_commit_is_no_evidence() {
             kind: Kind::Data,
         };
         let mut frame = Vec::new();
-        frame::build(&mut frame, &making, b"mine");
+        frame::build(&mut frame, &making, &b"mine".to_vec().into());
         content[last + 512..last + 512 + frame.len()].copy_from_slice(&frame);
     });
     assert!(read(&written.sim, Rules::default()).is_ok());

@@ -74,7 +74,7 @@ fn an_intact_frame_in_a_payload_of_the_torn_commit_proves_nothing() {
             kind: Kind::Data,
         };
         let mut frame = Vec::new();
-        frame::build(&mut frame, &making, b"mine");
+        frame::build(&mut frame, &making, &b"mine".to_vec().into());
         content[last + 512..last + 512 + frame.len()].copy_from_slice(&frame);
     });
     assert!(read(&sim, Rules::default()).is_ok());

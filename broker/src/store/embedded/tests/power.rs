@@ -14,6 +14,7 @@ use crate::domain::{Entry, Head, Offset, Progress, SubscriptionId, Time, TopicId
 use crate::store::embedded::committer::Turn;
 use crate::store::embedded::disk::{Disk as _, read_whole};
 use crate::store::embedded::layout::{Pair, Slot, Stream};
+use crate::store::embedded::payload::Payload;
 use crate::store::embedded::queue::{Done, Op, Phase, Waiting};
 use crate::store::embedded::read::{self, Access};
 use crate::store::embedded::rules::{Bug, Rules};
@@ -408,22 +409,22 @@ impl World {
 
 /// What the store's front does with a mutation.
 pub(super) fn waiting(op: &Op) -> (Waiting, oneshot::Receiver<Answer<Done>>) {
-    let mut record = Vec::new();
+    let mut record = Payload::default();
     let op = match op {
         Op::Create(topic) => Op::Create(*topic),
         Op::Close(topic) => Op::Close(*topic),
         Op::Trim(topic, to) => Op::Trim(*topic, *to),
         Op::Delete(subscription) => Op::Delete(*subscription),
         Op::Commit(topic, entry) => {
-            record::put_entry(&mut record, *topic, entry);
+            record = record::entry(*topic, entry);
             Op::Commit(*topic, Arc::clone(entry))
         }
         Op::Scope(scope, set) => {
-            record::put_scope(&mut record, *scope, set);
+            record::put_scope(record.small(), *scope, set);
             Op::Scope(*scope, set.clone())
         }
         Op::Save(subscription, progress) => {
-            record::put_save(&mut record, *subscription, progress);
+            record::put_save(record.small(), *subscription, progress);
             Op::Save(*subscription, progress.clone())
         }
     };
