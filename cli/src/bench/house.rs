@@ -1,13 +1,16 @@
 //! A broker for one round, furnished: users with roles, topics and subscriptions with ACLs.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::connection::{Connection, request};
 use super::load::{self, Actor, Done, Plan, check};
 use super::process::Process;
 use super::workloads::{KIBIBYTE, PROJECT, publishers};
 use crate::failure::Failure;
+
+/// How long the files of a store may take to get ready.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A broker on an empty store.
 pub(super) struct House {
@@ -25,7 +28,28 @@ pub(super) struct House {
 impl House {
     /// Starts one on `data`, which holds nothing but perhaps certificates.
     pub(super) async fn open(data: &Path) -> Result<Self, Failure> {
-        let process = Process::ams(data).await?;
+        Self::furnish(Process::ams(data).await?, data).await
+    }
+
+    /// The same with files of `slot_bytes` in the message log, and waits until those that come
+    /// next are filled and durable: as in a store that has been in use for days, which takes its
+    /// files again.
+    pub(super) async fn open_ready(data: &Path, slot_bytes: u64) -> Result<Self, Failure> {
+        let store = [
+            ("FIRST_SLOT_BYTES", slot_bytes),
+            ("MAX_SLOT_BYTES", slot_bytes),
+            // Nothing waits for it yet.
+            ("FILL_BYTES_PER_SECOND", 0),
+        ];
+        let process = Process::ams_with(data, &store).await?;
+        let store = data.join("broker");
+        for log in ["s", "e"] {
+            next_is_ready(&store, log).await?;
+        }
+        Self::furnish(process, data).await
+    }
+
+    async fn furnish(process: Process, data: &Path) -> Result<Self, Failure> {
         let plain = process.address("plain API ")?;
         let tls = process.address("| API ")?;
         let admin = std::fs::read_to_string(data.join("admin.token"))
@@ -142,6 +166,33 @@ impl House {
     ) -> Vec<Actor> {
         publishers(connections, topic, &self.publisher, batch)
     }
+}
+
+/// Waits until the second file of a log has its length and all of it is on the disk.
+async fn next_is_ready(store: &Path, log: &str) -> Result<(), Failure> {
+    let len = |number: u32| {
+        std::fs::metadata(store.join(format!("{log}{number:03}"))).map_or(0, |found| found.len())
+    };
+    let begun = Instant::now();
+    while len(1) == 0 || len(1) < len(0) {
+        if begun.elapsed() > PATIENCE {
+            let text = format!("no file got ready in {} in {PATIENCE:?}", store.display());
+            return Err(Failure::Other(text));
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let next = store.join(format!("{log}001"));
+    let synced = tokio::task::spawn_blocking(move || std::fs::File::open(next)?.sync_all());
+    synced.await.map_err(std::io::Error::other).flatten().map_err(|error| refused("fsync", &error))
+}
+
+/// How many files the message log of a broker on `data` has.
+pub(super) fn log_files(data: &Path) -> usize {
+    let names = std::fs::read_dir(data.join("broker")).into_iter().flatten().flatten();
+    let is_one = |name: &str| {
+        name.strip_prefix('e').is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    names.filter(|entry| entry.file_name().to_str().is_some_and(is_one)).count()
 }
 
 fn refused(what: &str, error: &std::io::Error) -> Failure {

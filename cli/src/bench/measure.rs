@@ -93,7 +93,7 @@ pub(super) async fn measure(
 ) -> Result<Figures, Failure> {
     let times = (scale.warm_up, scale.length);
     match workload.kind {
-        Kind::Publish { connections, messages, bytes } => {
+        Kind::Publish { connections, messages, bytes, .. } => {
             let batch = (messages, bytes);
             one_topic(house).await?;
             let done = house.load(data, house.publishers(connections, "t", batch), 0.0, times);

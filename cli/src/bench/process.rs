@@ -22,7 +22,15 @@ pub(super) struct Process {
 impl Process {
     /// Broker and metrics-svc on `data`, on free ports, also without TLS.
     pub(super) async fn ams(data: &Path) -> Result<Self, Failure> {
+        Self::ams_with(data, &[]).await
+    }
+
+    /// The same with `[broker.store.embedded]` as `store` says: names in capitals, and values.
+    pub(super) async fn ams_with(data: &Path, store: &[(&str, u64)]) -> Result<Self, Failure> {
         let mut command = this_program()?;
+        for (name, value) in store {
+            command.env(format!("AMS_BROKER__STORE__EMBEDDED__{name}"), value.to_string());
+        }
         command.args(["--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0", "--data"]);
         command.arg(data).env("AMS_BROKER__PLAIN_LISTEN", "127.0.0.1:0");
         Self::start(command, &data.with_extension("log")).await

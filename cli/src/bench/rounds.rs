@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
-use super::house::House;
+use super::house::{House, log_files};
 use super::load::{self, Plan};
 use super::measure::{Figures, Scale, measure};
 use super::options::Options;
@@ -15,6 +15,7 @@ use super::probe;
 use super::process::Process;
 use super::report::{self, Record, Row};
 use super::resources;
+use super::statistics::as_f64;
 use super::workloads::{Shape, Workload};
 use crate::failure::Failure;
 use crate::print;
@@ -146,8 +147,19 @@ impl Run {
 
     async fn ours(&self, workload: &Workload) -> Result<Figures, Failure> {
         let data = self.empty_data()?;
-        let mut house = House::open(&data).await?;
-        let measured = measure(workload, &mut house, &data, &self.scale, &self.trust).await;
+        let slot_bytes = workload.slot_bytes(self.scale.warm_up + self.scale.length);
+        let mut house = match slot_bytes {
+            None => House::open(&data).await?,
+            Some(bytes) => House::open_ready(&data, slot_len(bytes / self.scale.shrink)).await?,
+        };
+        let ready = log_files(&data);
+        let mut measured = measure(workload, &mut house, &data, &self.scale, &self.trust).await;
+        if let Ok(figures) = &mut measured
+            && workload.is_bulk()
+        {
+            let made = log_files(&data).saturating_sub(ready);
+            figures.extra.insert("log_files_filled_meanwhile", as_f64(made as u64));
+        }
         drop(house);
         forget(&data);
         measured.map_err(|failure| Failure::Other(format!("{}: {failure}", workload.id)))
@@ -173,6 +185,11 @@ impl Run {
             .map_err(|error| Failure::Other(format!("{}: {error}", data.display())))?;
         Ok(data)
     }
+}
+
+/// A lawful length of a log's file near `bytes`: whole pages, with room for any message.
+fn slot_len(bytes: u64) -> u64 {
+    bytes.clamp(16 << 20, 2_032 << 20).next_multiple_of(1 << 20)
 }
 
 fn forget(data: &Path) {

@@ -1,6 +1,7 @@
 //! The workloads (`performance.md` 4.2) and the floor of each.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::connection::request;
 use super::load::{Actor, Script};
@@ -17,8 +18,9 @@ pub(super) struct Workload {
 /// What is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// Publishes of `messages` messages of `bytes` bytes.
-    Publish { connections: usize, messages: usize, bytes: usize },
+    /// Publishes of `messages` messages of `bytes` bytes; `fresh` = to a store that was made this
+    /// moment, which fills its files meanwhile.
+    Publish { connections: usize, messages: usize, bytes: usize, fresh: bool },
     /// Pulls of at most `max` and their acknowledgement; one subscription per connection, all of
     /// one topic that holds `backlog` messages, from its start again and again.
     Consume { connections: usize, max: u64, backlog: u64 },
@@ -42,7 +44,7 @@ pub(super) const FAN_OUT_PUBLISHERS: usize = 4;
 pub(super) const TOPICS_CONNECTIONS: usize = 64;
 
 const fn publish(connections: usize, messages: usize, bytes: usize) -> Kind {
-    Kind::Publish { connections, messages, bytes }
+    Kind::Publish { connections, messages, bytes, fresh: false }
 }
 
 macro_rules! workloads {
@@ -57,6 +59,8 @@ pub(super) const ALL: &[Workload] = workloads! {
     "W2" "http" "publish 1 per request, 64 connections" publish(64, 1, KIBIBYTE);
     "W3" "http" "publish 1 per request, 512 connections" publish(512, 1, KIBIBYTE);
     "W4" "http" "publish 100 per request, 16 connections" publish(16, 100, KIBIBYTE);
+    "W4f" "http" "W4 on a store that was made this moment and fills its files meanwhile"
+        Kind::Publish { connections: 16, messages: 100, bytes: KIBIBYTE, fresh: true };
     "W5" "http" "pull 1 and acknowledge it, 64 connections"
         Kind::Consume { connections: 64, max: 1, backlog: 20_000 };
     "W6" "http" "pull 100 and acknowledge them, 16 connections"
@@ -90,6 +94,28 @@ impl Workload {
         ALL.iter().find(|workload| workload.id.eq_ignore_ascii_case(id))
     }
 
+    /// Whether it writes much.
+    pub(super) const fn is_bulk(&self) -> bool {
+        match self.kind {
+            Kind::Publish { messages, bytes, .. } => messages > 1 || bytes > KIBIBYTE,
+            Kind::FanOut => true,
+            Kind::Consume { .. } | Kind::Latency | Kind::Topics | Kind::Churn => false,
+        }
+    }
+
+    /// How long the log's files must be so that a phase of `length`, or the two that some consist
+    /// of, needs no more than half of the first; `None` = as a new store makes them.
+    pub(super) fn slot_bytes(&self, length: Duration) -> Option<u64> {
+        let phases = match self.kind {
+            Kind::Publish { fresh: true, .. } => return None,
+            Kind::Latency | Kind::FanOut => 2,
+            Kind::Publish { .. } | Kind::Consume { .. } | Kind::Topics | Kind::Churn => 1,
+        };
+        let each_second: u64 = if self.is_bulk() { 320 << 20 } else { 64 << 20 };
+        let millis = u64::try_from(length.as_millis()).unwrap_or(u64::MAX);
+        Some((2 * phases * each_second / 1_000).saturating_mul(millis))
+    }
+
     /// The floor of the same shape.
     pub(super) fn floor(&self) -> Shape {
         let publishing = |connections, messages, bytes| Shape {
@@ -99,7 +125,7 @@ impl Workload {
             churn: false,
         };
         match self.kind {
-            Kind::Publish { connections, messages, bytes } => {
+            Kind::Publish { connections, messages, bytes, .. } => {
                 publishing(connections, messages, bytes)
             }
             Kind::Consume { connections, max, .. } => {

@@ -26,7 +26,7 @@ fn every_workload_runs_and_loses_nothing() {
     let record: Value = serde_json::from_str(&std::fs::read_to_string(json).unwrap()).unwrap();
     let rows = record["rows"].as_array().unwrap();
     let names: Vec<&str> = rows.iter().map(|row| row["workload"].as_str().unwrap()).collect();
-    let expected = "W1 W2 W3 W4 W5 W6 W7 W8 W10 W11 W12a W12b W13";
+    let expected = "W1 W2 W3 W4 W4f W5 W6 W7 W8 W10 W11 W12a W12b W13";
     assert_eq!(names.join(" "), expected);
     assert!(rows.iter().all(|row| row["rounds"].as_array().unwrap().len() == 1), "{record}");
     assert_eq!(record["resources"]["objects of each kind"], 5.0);
