@@ -2,10 +2,13 @@
 //! conflict, sent again until its outcome is definite.
 
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::time::Instant;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::catalogue::{Cell, Index, Versioned, Write};
 use super::rights::Caller;
@@ -23,6 +26,47 @@ pub(super) struct Retry<'a> {
     inner: &'a Inner,
     until: Instant,
     pause: Duration,
+}
+
+/// Work on its caller's thread, without the hops of a task of its own. A caller that goes away
+/// before the end leaves it to the broker's runtime: it is done once, and whole.
+pub(super) struct Errand<R: Send + 'static> {
+    broker: Broker,
+    /// Whoever waits for the end of the broker's tasks waits for this one too.
+    _token: TaskTrackerToken,
+    /// `None` once it has ended.
+    work: Option<Pin<Box<dyn Future<Output = R> + Send>>>,
+}
+
+impl<R: Send + 'static> Errand<R> {
+    pub(super) fn new(broker: Broker, work: impl Future<Output = R> + Send + 'static) -> Self {
+        Self { _token: broker.0.tasks.token(), work: Some(Box::pin(work)), broker }
+    }
+}
+
+impl<R: Send + 'static> Future for Errand<R> {
+    type Output = R;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<R> {
+        // Work that panics is dropped here and never polled again.
+        let Some(mut work) = self.work.take() else { return Poll::Pending };
+        // What it waits for must outlive this thread, as it may itself.
+        let _home = self.broker.0.home.enter();
+        let polled = work.as_mut().poll(cx);
+        if polled.is_pending() {
+            self.work = Some(work);
+        }
+        polled
+    }
+}
+
+impl<R: Send + 'static> Drop for Errand<R> {
+    fn drop(&mut self) {
+        if let Some(work) = self.work.take() {
+            let rest = async move { drop(work.await) };
+            drop(self.broker.0.tasks.spawn_on(rest, &self.broker.0.home));
+        }
+    }
 }
 
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);

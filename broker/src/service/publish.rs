@@ -1,8 +1,9 @@
 //! Publishing: one queue per topic, whose waiting batches share an entry.
 //!
-//! A publish leaves its batch and waits; whoever finds no committer starts one, which takes what
-//! waits, commits it, answers, and goes on until nothing waits. The batch belongs to the queue from
-//! then on: a client that hangs up takes nothing back and holds nobody up.
+//! A publish leaves its batch and waits; whoever finds no committer is one: it takes what waits,
+//! commits it, answers, and leaves what came meanwhile to a task, which goes on until nothing
+//! waits. The batch belongs to the queue from then on: a client that hangs up takes nothing back
+//! and holds nobody up.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -11,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, oneshot};
 
 use super::catalogue::{Cell, ProjectIndex, signed};
+use super::commit::Errand;
 use super::{Broker, Caller, Error};
 use crate::domain::roles::ProjectRole;
 use crate::domain::{Batch, BatchBuilder, Head, Offset, TopicId, TopicName};
@@ -139,7 +141,7 @@ impl TopicState {
         self.wake();
     }
 
-    /// Leaves a batch; answers whether a committer must be started.
+    /// Leaves a batch; answers whether there is no committer yet: then whoever left it is one.
     fn enter(&self, waiting: Waiting) -> Result<bool, Error> {
         let mut queue = self.queue();
         let size = waiting.batch.packed().len() as u64;
@@ -172,12 +174,26 @@ impl TopicState {
             taken.push(next);
         }
         if taken.is_empty() {
-            queue.committing = false;
-            drop(queue);
-            self.idle.notify_waiters();
+            self.rest(queue);
             return None;
         }
         Some(taken)
+    }
+
+    /// Whether somebody waits; if not, the committer has ended.
+    fn goes_on(&self) -> bool {
+        let queue = self.queue();
+        let goes_on = !queue.waiting.is_empty();
+        if !goes_on {
+            self.rest(queue);
+        }
+        goes_on
+    }
+
+    fn rest(&self, mut queue: MutexGuard<'_, Queue>) {
+        queue.committing = false;
+        drop(queue);
+        self.idle.notify_waiters();
     }
 }
 
@@ -206,33 +222,57 @@ impl Publisher {
         if quota > 0 && project.stored().saturating_add(size) > signed(quota) {
             return Err(Error::ByteQuota);
         }
+        let deadline = broker.0.settings.deadline;
         let (answer, answered) = oneshot::channel();
-        if topic.enter(Waiting { batch, answer })? {
-            // Not on the caller's own thread: others will wait for this committer too.
-            let committing = commit_waiting(broker.clone(), project, topic);
-            broker.0.tasks.spawn_on(committing, &broker.0.home);
-        }
-        match tokio::time::timeout(broker.0.settings.deadline, answered).await {
+        let commits = topic.enter(Waiting { batch, answer })?;
+        let answered = async {
+            if commits {
+                let first = commit_first(broker.clone(), project, topic);
+                Errand::new(broker, first).await;
+            }
+            answered.await
+        };
+        match tokio::time::timeout(deadline, answered).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) | Err(_) => Err(Error::Unavailable),
         }
     }
 }
 
+/// Commits what waits now; what came meanwhile is not for whoever publishes to wait for.
+async fn commit_first(broker: Broker, project: Arc<Cell<ProjectIndex>>, topic: Arc<TopicState>) {
+    if let Some(waiting) = topic.take() {
+        commit_entry(&broker, &project, &topic, waiting).await;
+        if topic.goes_on() {
+            let rest = commit_waiting(broker.clone(), project, topic);
+            drop(broker.0.tasks.spawn_on(rest, &broker.0.home));
+        }
+    }
+}
+
 async fn commit_waiting(broker: Broker, project: Arc<Cell<ProjectIndex>>, topic: Arc<TopicState>) {
     while let Some(waiting) = topic.take() {
-        let batch = pack(&waiting);
-        let bytes = signed(batch.packed().len() as u64);
-        let base = broker.append(&topic, batch).await;
-        if base.is_ok() {
-            project.add_stored(bytes);
-        }
-        let mut place = 0;
-        for Waiting { batch, answer } in waiting {
-            // Nobody waits for the answer of a request that was given up.
-            drop(answer.send(base.clone().map(|base| base.plus(place))));
-            place += u64::from(batch.len());
-        }
+        commit_entry(&broker, &project, &topic, waiting).await;
+    }
+}
+
+async fn commit_entry(
+    broker: &Broker,
+    project: &Cell<ProjectIndex>,
+    topic: &TopicState,
+    waiting: Vec<Waiting>,
+) {
+    let batch = pack(&waiting);
+    let bytes = signed(batch.packed().len() as u64);
+    let base = broker.append(topic, batch).await;
+    if base.is_ok() {
+        project.add_stored(bytes);
+    }
+    let mut place = 0;
+    for Waiting { batch, answer } in waiting {
+        // Nobody waits for the answer of a request that was given up.
+        drop(answer.send(base.clone().map(|base| base.plus(place))));
+        place += u64::from(batch.len());
     }
 }
 
