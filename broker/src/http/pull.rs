@@ -67,6 +67,11 @@ impl PullBody {
 
 struct OutOfBounds;
 
+/// What an ack id is before its offset.
+fn ack_prefix(project: &ProjectName, name: &SubscriptionName) -> String {
+    format!("projects/{project}/subscriptions/{name}:")
+}
+
 /// Most bytes set aside for an answer on an estimate.
 const MOST_RESERVED: u64 = 16 << 20;
 
@@ -84,6 +89,7 @@ fn received_messages(
     let each = bytes.checked_div(held).unwrap_or_default().saturating_add(256);
     let room = each.saturating_mul(pulled.count).min(MOST_RESERVED);
     json.reserve(usize::try_from(room).unwrap_or_default());
+    let prefix = ack_prefix(project, name);
     let mut outcome = Ok(());
     json.object(|json| {
         json.key("receivedMessages").list(|json| {
@@ -99,7 +105,7 @@ fn received_messages(
                     }
                     match message {
                         Ok(message) => {
-                            received(json, &message, (project, name, offset), &time);
+                            received(json, &message, (&prefix, offset), &time);
                         }
                         Err(malformed) => outcome = Err(StoreError::from(malformed)),
                     }
@@ -116,13 +122,14 @@ fn received_messages(
 fn received(
     json: &mut Writer,
     message: &MessageRef<'_>,
-    (project, name, offset): (&ProjectName, &SubscriptionName, Offset),
+    (ack_prefix, offset): (&str, Offset),
     time: &str,
 ) {
     json.object(|json| {
         json.key("ackId").raw_text(|out| {
+            out.push_str(ack_prefix);
             // Writing to a `String` cannot fail.
-            write!(out, "projects/{project}/subscriptions/{name}:{offset}").unwrap_or_default();
+            write!(out, "{offset}").unwrap_or_default();
         });
         json.key("message").object(|json| {
             json.key("messageId").raw_text(|out| {
@@ -155,7 +162,7 @@ pub(super) async fn acknowledge(
     name: &SubscriptionName,
 ) -> Result<Reply, Refusal> {
     let body = call.body.read().await?;
-    let prefix = format!("projects/{project}/subscriptions/{name}:");
+    let prefix = ack_prefix(project, name);
     let highest = highest_of(&body, &prefix)?;
     let acker = call.broker.acker(caller, name)?;
     // Existence comes before the judgement of the ids (`ams-contract.md` 9.5).

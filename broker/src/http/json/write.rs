@@ -143,6 +143,10 @@ impl Writer {
 
 /// Appends `text` as Go escapes it.
 pub(super) fn escape(text: &str, out: &mut String) {
+    // Most texts are names and base64.
+    if text.bytes().all(is_plain) {
+        return out.push_str(text);
+    }
     let mut rest = text;
     while let Some(at) = rest.find(needs_escape) {
         let (plain, tail) = rest.split_at_checked(at).unwrap_or((rest, ""));
@@ -161,6 +165,11 @@ pub(super) fn escape(text: &str, out: &mut String) {
         rest = chars.as_str();
     }
     out.push_str(rest);
+}
+
+/// An ASCII character that stands for itself.
+const fn is_plain(byte: u8) -> bool {
+    matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\' | b'<' | b'>' | b'&')
 }
 
 const fn needs_escape(c: char) -> bool {
