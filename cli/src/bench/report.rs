@@ -110,9 +110,9 @@ pub(super) fn markdown(record: &Record) -> String {
          Client and server share the machine. Every publish, pull and acknowledgement is on disk \
          (fdatasync) before it is answered; token, role and ACL are checked and everything is \
          counted. The floor is a server on the same HTTP stack that reads the same request, drops \
-         it, and answers as many bytes. Each workload has a store of its own in which the log's \
-         files are ready before, as after days of use, when they are taken again; W4f is on a store \
-         made this moment, which fills its small first files with zeros while it is measured.\n\n",
+         it, and answers as many bytes. Each workload has a store of its own whose first files are \
+         large and whose next ones are filled before it is measured; W4f is on a store made this \
+         moment, which fills its small first files with zeros while it is measured.\n\n",
         record.version, record.machine, record.rounds, record.seconds, record.warm_up, record.took,
     );
     text.push_str(
