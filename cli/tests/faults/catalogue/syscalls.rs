@@ -15,7 +15,7 @@ use crate::report;
 use crate::script::{SMALLEST_SLOTS, Script};
 
 /// Whatever changes a file or a name.
-const CALLS: &str = "write,pwrite64,fsync,fdatasync,openat,rename,renameat,renameat2,unlink,\
+const CALLS: &str = "write,pwrite64,pwritev,fsync,fdatasync,openat,rename,renameat,renameat2,unlink,\
                      unlinkat,ftruncate,mkdir,mkdirat";
 /// How soon a program that may not go on must be gone.
 const SOON: Duration = Duration::from_secs(5);
@@ -268,7 +268,9 @@ async fn an_error_of_any_system_call_undoes_nothing_and_no_commit_goes_on_after_
     let faults = |call: &str| {
         let faults: &[&str] = match call {
             // Zero bytes written is what a short write comes to.
-            "write" | "pwrite64" => &["error=EIO", "error=ENOSPC", "error=EINTR", "retval=0"],
+            "write" | "pwrite64" | "pwritev" => {
+                &["error=EIO", "error=ENOSPC", "error=EINTR", "retval=0"]
+            }
             "fsync" | "fdatasync" => &["error=EIO", "error=ENOSPC"],
             "openat" => &["error=EIO", "error=ENOSPC", "error=EMFILE"],
             _ => &["error=EIO"],
