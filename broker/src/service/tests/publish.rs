@@ -130,13 +130,25 @@ async fn a_lost_reply_is_made_definite_and_never_doubles_a_message() {
 #[tokio::test]
 async fn a_refusal_reaches_all_who_waited_and_the_next_publish_goes_on() {
     let world = World::furnished().await;
-    let full = Fault::Refuse(StoreError::Full);
-    world.store.fail(Call::Commit, 1, full);
-    let (one, two) = tokio::join!(world.publish("t", &["a"]), world.publish("t", &["b"]));
+    let gate = Gate::default();
+    world.store.fail(Call::Commit, 1, Fault::Hold(gate.clone()));
+    world.store.fail(Call::Commit, 2, Fault::Refuse(StoreError::Full));
+    let rest = async {
+        gate.arrived(1).await;
+        let rest = async { tokio::join!(world.publish("t", &["b"]), world.publish("t", &["c"])) };
+        tokio::select! {
+            biased;
+            rest = rest => rest,
+            never = async { gate.open(); std::future::pending().await } => never,
+        }
+    };
+    let (first, (one, two)) = tokio::join!(world.publish("t", &["a"]), rest);
+    assert_eq!(first.unwrap(), Offset(0));
     for refused in [one, two] {
         assert!(matches!(refused, Err(Error::Store(StoreError::Full))));
     }
-    assert_eq!(world.publish("t", &["c"]).await.unwrap(), Offset(0));
+    assert_eq!(world.publish("t", &["d"]).await.unwrap(), Offset(1));
+    assert_eq!(world.store.calls(Call::Commit), 3);
 }
 
 #[tokio::test]
