@@ -13,23 +13,48 @@ const HAS_ATTRIBUTES: u8 = 1;
 const DATA_IS_DECODED: u8 = 2;
 const KNOWN_FLAGS: u8 = HAS_ATTRIBUTES | DATA_IS_DECODED;
 
+/// Two marks lie at least so many messages apart and, where a batch was appended, less than twice
+/// as many: a walk to any message passes fewer.
+const MARK_EVERY: u32 = 64;
+
+/// Where a message of a batch begins, so that whoever wants those from it on need not walk all
+/// before: a consumer that pulls one at a time from a large batch would walk it over and over.
+#[derive(Debug, Clone, Copy, Default)]
+struct Mark {
+    message: u32,
+    at: u32,
+}
+
 /// A sequence of messages in packed form, immutable and cheap to clone.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct Batch {
     packed: Bytes,
     count: u32,
     ams_bytes: u64,
     bytes: u64,
+    /// In order; where they are depends on how the batch came about.
+    marks: Vec<Mark>,
 }
+
+impl PartialEq for Batch {
+    fn eq(&self, other: &Self) -> bool {
+        let figures = |batch: &Self| (batch.count, batch.ams_bytes, batch.bytes);
+        figures(self) == figures(other) && self.packed == other.packed
+    }
+}
+
+impl Eq for Batch {}
 
 impl Batch {
     /// Reads a stored batch back. Every message is walked, so a batch in hand is sound and its
     /// figures are true.
     pub fn from_packed(packed: Bytes, count: u32) -> Result<Self, Malformed> {
-        let mut batch = Self { packed, count, ams_bytes: 0, bytes: 0 };
+        let mut reader = Reader::new(&packed, "message");
         let (mut seen, mut ams_bytes, mut bytes) = (0u32, 0, 0);
-        for message in batch.messages() {
-            let message = message?;
+        let mut marks = Vec::new();
+        while !reader.is_empty() {
+            mark(&mut marks, seen, packed.len() - reader.remaining());
+            let message = read(&mut reader)?;
             ams_bytes += message.data.text_len();
             bytes += message.bytes();
             seen = seen.saturating_add(1);
@@ -37,8 +62,7 @@ impl Batch {
         if seen != count {
             return Err(Malformed("batch"));
         }
-        (batch.ams_bytes, batch.bytes) = (ams_bytes, bytes);
-        Ok(batch)
+        Ok(Self { packed, count, ams_bytes, bytes, marks })
     }
 
     /// The packed form, as stored.
@@ -68,7 +92,29 @@ impl Batch {
 
     /// The messages, in order. Ends after the first malformed one.
     pub fn messages(&self) -> Messages<'_> {
-        Messages { reader: Some(Reader::new(&self.packed, "message")) }
+        self.messages_from(0)
+    }
+
+    /// The messages from the one with this index on (the first has 0), in order; none when there
+    /// are no more than that. Costs the same wherever it begins.
+    pub fn messages_from(&self, first: u64) -> Messages<'_> {
+        let behind = self.marks.partition_point(|mark| u64::from(mark.message) <= first);
+        let mark = behind.checked_sub(1).and_then(|last| self.marks.get(last));
+        let Mark { message, at } = mark.copied().unwrap_or_default();
+        let rest = usize::try_from(at).ok().and_then(|at| self.packed.get(at..));
+        let reader = rest.map(|rest| Reader::new(rest, "message"));
+        Messages { reader, skip: first - u64::from(message) }
+    }
+}
+
+/// Notes where the message with this index begins, unless a mark is near.
+fn mark(marks: &mut Vec<Mark>, message: u32, at: usize) {
+    let last = marks.last().map_or(0, |mark| mark.message);
+    // What lies beyond 4 GiB has no mark; no store takes such a batch.
+    if message.saturating_sub(last) >= MARK_EVERY
+        && let Ok(at) = u32::try_from(at)
+    {
+        marks.push(Mark { message, at });
     }
 }
 
@@ -76,18 +122,25 @@ impl Batch {
 #[derive(Debug, Clone)]
 pub struct Messages<'a> {
     reader: Option<Reader<'a>>,
+    /// How many are passed over first.
+    skip: u64,
 }
 
 impl<'a> Iterator for Messages<'a> {
     type Item = Result<MessageRef<'a>, Malformed>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let reader = self.reader.as_mut().filter(|reader| !reader.is_empty())?;
-        let message = read(reader);
-        if message.is_err() {
-            self.reader = None;
+        loop {
+            let reader = self.reader.as_mut().filter(|reader| !reader.is_empty())?;
+            let message = read(reader);
+            if message.is_err() {
+                self.reader = None;
+            } else if self.skip > 0 {
+                self.skip -= 1;
+                continue;
+            }
+            return Some(message);
         }
-        Some(message)
     }
 }
 
@@ -172,6 +225,7 @@ pub struct BatchBuilder {
     count: u32,
     ams_bytes: u64,
     bytes: u64,
+    marks: Vec<Mark>,
 }
 
 impl BatchBuilder {
@@ -201,6 +255,7 @@ impl BatchBuilder {
         sorted.dedup_by_key(|(key, _)| *key);
 
         let flags_at = self.packed.len();
+        mark(&mut self.marks, self.count, flags_at);
         let flags = if sorted.is_empty() { 0 } else { HAS_ATTRIBUTES };
         self.packed.put_u8(flags | DATA_IS_DECODED);
         if !sorted.is_empty() {
@@ -242,6 +297,13 @@ impl BatchBuilder {
 
     /// Appends all messages of `batch`.
     pub fn append(&mut self, batch: &Batch) {
+        let (before, begin) = (self.count, self.packed.len());
+        mark(&mut self.marks, before, begin);
+        let moved = |mark: &Mark| {
+            let at = u32::try_from(begin).ok()?.checked_add(mark.at)?;
+            Some(Mark { message: before.checked_add(mark.message)?, at })
+        };
+        self.marks.extend(batch.marks.iter().filter_map(moved));
         self.packed.extend_from_slice(&batch.packed);
         self.count = self.count.saturating_add(batch.count);
         self.ams_bytes += batch.ams_bytes;
@@ -259,6 +321,7 @@ impl BatchBuilder {
             count: self.count,
             ams_bytes: self.ams_bytes,
             bytes: self.bytes,
+            marks: self.marks,
         }
     }
 }

@@ -95,14 +95,9 @@ fn received_messages(
         json.key("receivedMessages").list(|json| {
             for entry in &pulled.entries {
                 let time = entry.time.to_nanos_text();
-                for (i, message) in (0..).zip(entry.batch.messages()) {
-                    let offset = entry.base.plus(i);
-                    if offset >= end {
-                        break;
-                    }
-                    if offset < pulled.first {
-                        continue;
-                    }
+                let first = pulled.first.max(entry.base);
+                let messages = entry.batch.messages_from(first.since(entry.base));
+                for (offset, message) in (first.0..end.0).map(Offset).zip(messages) {
                     match message {
                         Ok(message) => {
                             received(json, &message, (&prefix, offset), &time);

@@ -186,10 +186,10 @@ fn ams_bytes_of(entries: &[Arc<Entry>], from: Offset, to: Offset) -> Result<u64,
             sum += entry.batch.ams_bytes();
             continue;
         }
-        for (message, at) in entry.batch.messages().zip(entry.base.0..) {
-            if (from.0..to.0).contains(&at) {
-                sum += message?.data.text_len();
-            }
+        let first = from.max(entry.base);
+        let messages = entry.batch.messages_from(first.since(entry.base));
+        for (message, _) in messages.zip(first.0..to.0) {
+            sum += message?.data.text_len();
         }
     }
     Ok(sum)

@@ -122,9 +122,8 @@ fn cut(entries: &[Arc<Entry>], first: Offset, want: u64, bytes: u64) -> Result<C
             room -= size;
             continue;
         }
-        let messages =
-            entry.batch.messages().zip(entry.base.0..).skip_while(|(_, at)| *at < next.0);
-        for (message, at) in messages {
+        let messages = entry.batch.messages_from(next.since(entry.base));
+        for (message, at) in messages.zip(next.0..) {
             let message = message?;
             let attributes = message.attributes.iter().map(|(key, value)| key.len() + value.len());
             let size = attributes.sum::<usize>().saturating_add(message.data.stored().len()) as u64;

@@ -124,6 +124,33 @@ proptest! {
     }
 
     #[test]
+    fn a_walk_from_anywhere_finds_what_a_walk_from_the_start_finds(
+        sizes in prop::collection::vec(0usize..200, 0..8),
+        first in 0u64..1_000,
+    ) {
+        let mut number = 0;
+        let mut together = BatchBuilder::default();
+        for size in sizes {
+            let mut part = BatchBuilder::default();
+            for _ in 0..size {
+                // Also of different lengths.
+                part.push::<&str, &str>(&[], &"!".repeat(number % 5).replace('!', &number.to_string()));
+                number += 1;
+            }
+            together.append(&part.finish());
+        }
+        let built = together.finish();
+        let read = Batch::from_packed(built.packed().clone(), built.len()).unwrap();
+        let skip = usize::try_from(first).unwrap();
+        for batch in [&built, &read] {
+            let expected: Vec<_> = batch.messages().skip(skip).collect();
+            prop_assert_eq!(batch.messages_from(first).collect::<Vec<_>>(), expected);
+            // Few are passed over.
+            prop_assert!(batch.messages_from(first).skip < 128 || first >= u64::from(batch.len()));
+        }
+    }
+
+    #[test]
     fn damage_never_panics(messages in messages(), cut: prop::sample::Index, bit: prop::sample::Index) {
         let batch = packed(&messages);
         let bytes = batch.packed();
@@ -178,6 +205,6 @@ fn unknown_flags_and_text_that_is_no_text_are_refused() {
     assert!(Batch::from_packed(vec![DATA_IS_DECODED, 1, 0xff].into(), 1).is_ok());
     assert!(Batch::from_packed(vec![HAS_ATTRIBUTES, 1, 1, 0xff, 0, 0].into(), 1).is_err());
     // A batch ends after its first malformed message.
-    let batch = Batch { packed: vec![9, 9, 9].into(), count: 3, ams_bytes: 0, bytes: 0 };
+    let batch = Batch { packed: vec![9, 9, 9].into(), count: 3, ..Batch::default() };
     assert_eq!(batch.messages().count(), 1);
 }
