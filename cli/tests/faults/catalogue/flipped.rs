@@ -158,9 +158,10 @@ pub(super) async fn between_two_starts(more: &[(&str, &str)]) {
     fill(&ams.api()).await;
     ams.kill();
     let (flips, mut at_start, mut when_read) = (report::number("FLIPS", 10), 0, 0);
-    for _ in 0..flips {
-        // Never of the last messages: damage there cannot be told from a torn write.
-        let offset = dice.roll(0, MESSAGES - 10);
+    for flipped in 0..flips {
+        // Never of the last messages: damage there cannot be told from a torn write. The first is
+        // in the open file, which a start reads, whatever the dice say.
+        let offset = if flipped == 0 { MESSAGES - 11 } else { dice.roll(0, MESSAGES - 10) };
         let (path, at) = place(&dir, offset);
         let at = at + dice.roll(0, SIZE as u64 / 2);
         flip(&path, at);
