@@ -143,8 +143,8 @@ impl Writer {
 
 /// Appends `text` as Go escapes it.
 pub(super) fn escape(text: &str, out: &mut String) {
-    // Most texts are names and base64.
-    if text.bytes().all(is_plain) {
+    // Most texts are names and base64, and bytes are quicker to look at than characters.
+    if text.bytes().all(|byte| byte.is_ascii() && !needs_escape(char::from(byte))) {
         return out.push_str(text);
     }
     let mut rest = text;
@@ -165,11 +165,6 @@ pub(super) fn escape(text: &str, out: &mut String) {
         rest = chars.as_str();
     }
     out.push_str(rest);
-}
-
-/// An ASCII character that stands for itself.
-const fn is_plain(byte: u8) -> bool {
-    matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\' | b'<' | b'>' | b'&')
 }
 
 const fn needs_escape(c: char) -> bool {
