@@ -50,23 +50,24 @@ async fn offsets_are_dense_and_every_batch_lies_together() {
     assert_eq!(everything(&world).await, expected);
 }
 
+/// What comes of `rest`, which begins while the gate holds a commit and waits when it opens.
+async fn behind<T>(gate: &Gate, rest: impl Future<Output = T>) -> T {
+    gate.arrived(1).await;
+    tokio::select! {
+        biased;
+        rest = rest => rest,
+        never = async { gate.open(); std::future::pending().await } => never,
+    }
+}
+
 #[tokio::test]
 async fn publishes_that_wait_together_share_an_entry() {
     let world = World::furnished().await;
     let gate = Gate::default();
     world.store.fail(Call::Commit, 1, Fault::Hold(gate.clone()));
     let first = world.publish("t", &["a"]);
-    let rest = async {
-        gate.arrived(1).await;
-        let rest =
-            async { tokio::join!(world.publish("t", &["b", "c"]), world.publish("t", &["d"])) };
-        tokio::select! {
-            biased;
-            rest = rest => rest,
-            never = async { gate.open(); std::future::pending().await } => never,
-        }
-    };
-    let (first, (second, third)) = tokio::join!(first, rest);
+    let rest = async { tokio::join!(world.publish("t", &["b", "c"]), world.publish("t", &["d"])) };
+    let (first, (second, third)) = tokio::join!(first, behind(&gate, rest));
     assert_eq!(
         (first.unwrap(), second.unwrap(), third.unwrap()),
         (Offset(0), Offset(1), Offset(3))
@@ -133,16 +134,8 @@ async fn a_refusal_reaches_all_who_waited_and_the_next_publish_goes_on() {
     let gate = Gate::default();
     world.store.fail(Call::Commit, 1, Fault::Hold(gate.clone()));
     world.store.fail(Call::Commit, 2, Fault::Refuse(StoreError::Full));
-    let rest = async {
-        gate.arrived(1).await;
-        let rest = async { tokio::join!(world.publish("t", &["b"]), world.publish("t", &["c"])) };
-        tokio::select! {
-            biased;
-            rest = rest => rest,
-            never = async { gate.open(); std::future::pending().await } => never,
-        }
-    };
-    let (first, (one, two)) = tokio::join!(world.publish("t", &["a"]), rest);
+    let rest = async { tokio::join!(world.publish("t", &["b"]), world.publish("t", &["c"])) };
+    let (first, (one, two)) = tokio::join!(world.publish("t", &["a"]), behind(&gate, rest));
     assert_eq!(first.unwrap(), Offset(0));
     for refused in [one, two] {
         assert!(matches!(refused, Err(Error::Store(StoreError::Full))));
