@@ -96,8 +96,8 @@ impl Payload {
         self.between(&self.small)
     }
 
-    /// What is to be written when `small`, which ends with what is small of this or with that and
-    /// more, is `skip` bytes longer before it.
+    /// What is to be written when what is small of this was copied into `small`, behind `skip`
+    /// bytes that come first; what lies behind it there comes last.
     pub(super) fn gather<'a>(&'a self, small: &'a [u8], skip: usize) -> Vec<IoSlice<'a>> {
         let (before, small) = small.split_at_checked(skip).unwrap_or((small, &[]));
         let mut slices = Vec::with_capacity(2 * self.large.len() + 2);
@@ -125,7 +125,8 @@ impl Payload {
 }
 
 /// The CRC of two stretches of bytes one behind the other, of which only the CRCs are known; the
-/// second is `len` bytes long.
+/// second is `len` bytes long. `crc32c_combine` answers the same but squares matrices, which takes
+/// longer than reading 100 KiB again.
 pub(super) fn combine(first: u32, second: u32, len: usize) -> u32 {
     // 8 zero bits behind a polynomial multiply it by x^8.
     let (mut rest, mut power, mut shift) = (len, X8, ONE);

@@ -89,12 +89,12 @@ fn finish_before(out: &mut [u8], at: usize, more: usize, more_crc: u32) {
 /// An entry's record.
 pub(super) fn entry(topic: TopicId, entry: &Entry) -> Payload {
     let packed = entry.batch.packed();
-    let is_large = packed.len() >= LARGE;
-    let mut head = Vec::with_capacity(if is_large { 128 } else { packed.len() + 128 });
-    if !is_large {
-        put_entry(&mut head, topic, entry);
-        return Payload::from(head);
+    if packed.len() < LARGE {
+        let mut whole = Vec::with_capacity(packed.len() + 128);
+        put_entry(&mut whole, topic, entry);
+        return whole.into();
     }
+    let mut head = Vec::with_capacity(128);
     let at = begin(&mut head, ENTRY);
     head.put_uuid(topic.0);
     entry.encode_head(&mut head);
