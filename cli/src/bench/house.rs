@@ -32,8 +32,7 @@ impl House {
     }
 
     /// The same with files of `slot_bytes` in the message log, and waits until those that come
-    /// next are filled and durable: as in a store that has been in use for days, which takes its
-    /// files again.
+    /// next are filled and durable.
     pub(super) async fn open_ready(data: &Path, slot_bytes: u64) -> Result<Self, Failure> {
         let store = [
             ("FIRST_SLOT_BYTES", slot_bytes),
