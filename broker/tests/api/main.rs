@@ -9,6 +9,7 @@
 
 mod api;
 mod bad_input;
+mod contract;
 mod logs;
 mod messages;
 mod projects;
@@ -16,5 +17,6 @@ mod rights;
 mod routing;
 mod subscriptions;
 mod topics;
+mod transcript;
 mod users;
 mod wire;
