@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use broker::clock::ManualClock;
 use broker::domain::{BatchBuilder, Head, Offset, Progress, Time, TopicId};
-use broker::service::{Broker, Peer, Retention, Route, Settings, Verb};
+use broker::service::{Broker, Peer, Retention, Roles, Route, Settings, Verb};
 use broker::store;
 use tokio_util::task::TaskTracker;
 
@@ -41,6 +41,7 @@ async fn main() {
         objects_per_project: 10,
         deadline: Duration::from_secs(1),
         reveal_tokens: true,
+        roles: Roles::default(),
         pull_messages: 10_000,
         pull_bytes: 1 << 25,
         bytes_per_project: 0,

@@ -210,7 +210,7 @@ async fn start_on(
     let new = store.load_scope(Scope::Service).await?.version == 0;
     let key = token_key(&dir.join("token.key"), new)?;
     let tasks = TaskTracker::new();
-    let (with, time) = (settings.service(), Arc::clone(&clock));
+    let (with, time) = (settings.service().map_err(StartError::Other)?, Arc::clone(&clock));
     let broker = Broker::open(Arc::clone(&store), time, key, with, tasks.clone()).await?;
     let admin_token_file = dir.join("admin.token");
     keep(&admin_token_file, &broker.ensure_admin(&settings.admin.email).await?)?;

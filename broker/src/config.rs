@@ -28,6 +28,8 @@ pub struct Settings {
     pub retention: Retention,
     /// Tokens.
     pub auth: Auth,
+    /// Who may call what.
+    pub roles: service::RoleSettings,
     /// Where the truth is kept.
     pub store: Store,
     /// What metrics-svc is told.
@@ -183,7 +185,8 @@ impl Default for Settings {
             http: http::Settings::default(),
             service: Service::default(),
             retention: Retention::default(),
-            auth: Auth { reveal_tokens: true },
+            auth: Auth::default(),
+            roles: service::RoleSettings::default(),
             store: Store::Embedded(Embedded::default()),
             report: report::Settings::default(),
             admin: Admin::default(),
@@ -252,6 +255,7 @@ impl Settings {
         if self.retention.default > self.retention.max {
             return Err(String::from("retention.default: is longer than broker.retention.max"));
         }
+        service::Roles::new(&self.roles)?;
         // On a cluster a large payload is cut in parts: any body fits.
         let Store::Embedded(Embedded { largest_record_bytes, .. }) = &self.store else {
             return Ok(());
@@ -268,8 +272,12 @@ impl Settings {
     }
 
     /// What the service takes.
-    pub const fn service(&self) -> service::Settings {
-        service::Settings {
+    ///
+    /// # Errors
+    /// The role table is none: see [`Self::check`].
+    pub fn service(&self) -> Result<service::Settings, String> {
+        Ok(service::Settings {
+            roles: service::Roles::new(&self.roles)?,
             objects_per_project: self.service.objects_per_project,
             deadline: self.service.deadline,
             reveal_tokens: self.auth.reveal_tokens,
@@ -281,7 +289,7 @@ impl Settings {
                 max: self.retention.max,
                 every: self.retention.every,
             },
-        }
+        })
     }
 }
 
@@ -429,6 +437,7 @@ mod tests {
             r#"{"service":{"listne":1}}"#,
             r#"{"retention":{"listne":1}}"#,
             r#"{"auth":{"listne":1}}"#,
+            r#"{"roles":{"listne":1}}"#,
             r#"{"store":{"embedded":{"listne":1}}}"#,
             r#"{"store":{"listne":{}}}"#,
             r#"{"store":{"embedded":{},"listne":{}}}"#,

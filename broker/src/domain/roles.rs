@@ -1,41 +1,41 @@
-//! Roles: what somebody may be, in a project or in the service. The two sets are disjoint, so a
-//! project admin can never hand out a service role (`reliability.md` T7).
+//! Roles: what somebody may be, in a project or in the service. The two kinds are types of their
+//! own, so a project admin can never hand out a service role (`reliability.md` T7), whatever a role
+//! is called.
 
 use std::fmt;
-use std::str::FromStr;
+use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-
-/// A text that names no role of the wanted kind.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("invalid role: {0}")]
-pub struct InvalidRole(
-    /// The text.
-    pub String,
-);
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 macro_rules! roles {
     ($(#[$doc:meta])* $name:ident { $($(#[$role_doc:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum $name {
-            $($(#[$role_doc])* #[serde(rename = $text)] $variant,)+
+            $($(#[$role_doc])* $variant,)+
+            /// One that the operator declared. Without a row of the role table it can do nothing.
+            Declared(Arc<str>),
         }
 
         impl $name {
+            /// The roles that code knows by name.
+            pub const KNOWN: &[Self] = &[$(Self::$variant),+];
+
             /// The name on the wire.
-            pub const fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $text,)+ }
+            pub fn as_str(&self) -> &str {
+                match self {
+                    $(Self::$variant => $text,)+
+                    Self::Declared(name) => name,
+                }
             }
         }
 
-        impl FromStr for $name {
-            type Err = InvalidRole;
-
-            fn from_str(raw: &str) -> Result<Self, InvalidRole> {
+        impl From<&str> for $name {
+            /// Any text is a role; whether there is such a one, a table knows.
+            fn from(raw: &str) -> Self {
                 match raw {
-                    $($text => Ok(Self::$variant),)+
-                    _ => Err(InvalidRole(raw.to_owned())),
+                    $($text => Self::$variant,)+
+                    _ => Self::Declared(raw.into()),
                 }
             }
         }
@@ -43,6 +43,18 @@ macro_rules! roles {
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str(self.as_str())
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+                to.serialize_str(self.as_str())
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                Ok(Self::from(std::borrow::Cow::<'_, str>::deserialize(from)?.as_ref()))
             }
         }
     };
@@ -84,35 +96,28 @@ mod tests {
 
     use super::*;
 
-    const PROJECT: [&str; 3] = ["project_admin", "publisher", "consumer"];
-    const SERVICE: [&str; 6] = [
-        "service_admin",
-        "admin_viewer",
-        "metrics_viewer",
-        "push_worker",
-        "register_admin",
-        "argo_api_authn",
-    ];
-
     #[test]
-    fn no_role_is_of_both_kinds() {
-        for raw in PROJECT {
-            assert_eq!(raw.parse::<ProjectRole>().unwrap().to_string(), raw);
-            assert!(raw.parse::<ServiceRole>().is_err());
-            assert!(serde_json::from_value::<ServiceRole>(raw.into()).is_err());
+    fn a_role_is_stored_and_shown_by_its_name() {
+        for raw in ["project_admin", "publisher", "consumer", "viewer", "service_admin"] {
+            let role: ProjectRole = serde_json::from_value(raw.into()).unwrap();
+            assert_eq!((role.as_str(), role.to_string()), (raw, raw.to_owned()));
+            assert_eq!(serde_json::to_value(&role).unwrap(), raw);
+            assert_eq!(role, ProjectRole::from(raw));
         }
-        for raw in SERVICE {
-            assert_eq!(raw.parse::<ServiceRole>().unwrap().to_string(), raw);
-            assert!(raw.parse::<ProjectRole>().is_err());
-            assert!(serde_json::from_value::<ProjectRole>(raw.into()).is_err());
-        }
+        assert!(serde_json::from_value::<ServiceRole>(1.into()).is_err());
     }
 
     #[test]
-    fn what_names_no_role_is_refused_by_name() {
-        for raw in ["", "Consumer", "consumer ", "admin", "owner"] {
-            let error = raw.parse::<ProjectRole>().unwrap_err();
-            assert_eq!(error.to_string(), format!("invalid role: {raw}"));
+    fn only_its_own_kind_gives_a_name_its_meaning() {
+        assert_eq!(ProjectRole::from("consumer"), ProjectRole::Consumer);
+        assert_eq!(ServiceRole::from("consumer"), ServiceRole::Declared("consumer".into()));
+        assert_eq!(ServiceRole::from("service_admin"), ServiceRole::ServiceAdmin);
+        assert_eq!(
+            ProjectRole::from("service_admin"),
+            ProjectRole::Declared("service_admin".into())
+        );
+        for known in ProjectRole::KNOWN {
+            assert!(!ServiceRole::KNOWN.iter().any(|role| role.as_str() == known.as_str()));
         }
     }
 }

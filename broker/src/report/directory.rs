@@ -102,8 +102,8 @@ fn of_project(project: &ProjectRecord) -> Value {
 }
 
 fn of_user(user: &UserRecord) -> Value {
-    let roles = |roles: &[crate::domain::roles::ProjectRole]| -> Vec<&'static str> {
-        roles.iter().map(|role| role.as_str()).collect()
+    let roles = |roles: &[crate::domain::roles::ProjectRole]| -> Vec<String> {
+        roles.iter().map(ToString::to_string).collect()
     };
     let projects: Vec<Value> = user
         .projects

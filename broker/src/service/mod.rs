@@ -20,6 +20,8 @@ mod publish;
 mod pull;
 mod retention;
 mod rights;
+mod roles;
+mod routes;
 mod subscriptions;
 mod sweep;
 #[cfg(test)]
@@ -50,7 +52,9 @@ pub use facts::{
 };
 pub use publish::Publisher;
 pub use pull::Puller;
-pub use rights::{Caller, Route};
+pub use rights::Caller;
+pub use roles::{RoleSettings, Roles};
+pub use routes::Route;
 pub use views::{
     MembershipView, NewSubscription, NewUser, Offsets, Page, PageRequest, ProjectView, Pulled,
     SubscriptionView, TopicView, UserView,
@@ -78,6 +82,8 @@ pub struct Settings {
     pub deadline: Duration,
     /// Whether routes that AMS lets show a token show its text; else its prefix.
     pub reveal_tokens: bool,
+    /// Who may call what.
+    pub roles: Roles,
     /// Most messages that one pull hands out, whatever the client asks.
     pub pull_messages: u64,
     /// Most bytes (packed) that one pull hands out, at least one message.

@@ -291,7 +291,7 @@ impl Broker {
     pub fn publisher(&self, caller: &Caller, name: &TopicName) -> Result<Publisher, Error> {
         let project = self.project_cell(caller.project()?)?;
         let record = project.read().index.topic(name).cloned().ok_or(Error::TopicNotFound)?;
-        caller.passes(ProjectRole::Publisher, &record.acl)?;
+        caller.passes(&ProjectRole::Publisher, &record.acl)?;
         Ok(Publisher { broker: self.clone(), project, topic: record.id })
     }
 

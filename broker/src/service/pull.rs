@@ -143,7 +143,7 @@ impl Broker {
     /// that the ACL refuses is counted here.
     pub fn puller(&self, caller: &Caller, name: &SubscriptionName) -> Result<Puller, Error> {
         let (target, record) = self.target(caller.project()?, name)?;
-        if let Err(denied) = caller.passes(ProjectRole::Consumer, &record.acl) {
+        if let Err(denied) = caller.passes(&ProjectRole::Consumer, &record.acl) {
             target.state.count_denied();
             return Err(denied);
         }

@@ -1,163 +1,8 @@
-//! Who may call what: the role table (`ams-contract.md` 4, the ANS defaults), and the gate.
+//! Who may do what: the gate (`ams-contract.md` 1.4).
 
-use super::{Broker, Error, Peer, tokens};
+use super::{Broker, Error, Peer, Route, tokens};
 use crate::domain::roles::{ProjectRole, ServiceRole};
 use crate::domain::{ProjectId, ProjectName, UserId, UserName};
-
-/// A route, by its AMS name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Route {
-    /// `users:create`
-    UsersCreate,
-    /// `projects:list`
-    ProjectsList,
-    /// `projects:addUser`
-    ProjectsAddUser,
-    /// `projects:createUser`
-    ProjectsCreateUser,
-    /// `projects:show`
-    ProjectsShow,
-    /// `projects:create`
-    ProjectsCreate,
-    /// `projects:update`
-    ProjectsUpdate,
-    /// `projects:delete`
-    ProjectsDelete,
-    /// `projects:modifyAlert` (ours)
-    ProjectsModifyAlert,
-    /// `subscriptions:list`
-    SubscriptionsList,
-    /// `subscriptions:listByTopic`
-    SubscriptionsListByTopic,
-    /// `subscriptions:offsets`
-    SubscriptionsOffsets,
-    /// `subscriptions:timeToOffset`
-    SubscriptionsTimeToOffset,
-    /// `subscriptions:acl`
-    SubscriptionsAcl,
-    /// `subscriptions:show`
-    SubscriptionsShow,
-    /// `subscriptions:create`
-    SubscriptionsCreate,
-    /// `subscriptions:delete`
-    SubscriptionsDelete,
-    /// `subscriptions:pull`
-    SubscriptionsPull,
-    /// `subscriptions:acknowledge`
-    SubscriptionsAcknowledge,
-    /// `subscriptions:modifyAckDeadline`
-    SubscriptionsModifyAckDeadline,
-    /// `subscriptions:modifyOffset`
-    SubscriptionsModifyOffset,
-    /// `subscriptions:modifyAcl`
-    SubscriptionsModifyAcl,
-    /// `subscriptions:modifyAlert` (ours)
-    SubscriptionsModifyAlert,
-    /// `topics:list`
-    TopicsList,
-    /// `topics:acl`
-    TopicsAcl,
-    /// `topics:show`
-    TopicsShow,
-    /// `topics:create`
-    TopicsCreate,
-    /// `topics:delete`
-    TopicsDelete,
-    /// `topics:publish`
-    TopicsPublish,
-    /// `topics:modifyAcl`
-    TopicsModifyAcl,
-    /// `topics:modifyAlert` (ours)
-    TopicsModifyAlert,
-    /// `topics:modifyRetention` (ours)
-    TopicsModifyRetention,
-}
-
-impl Route {
-    /// Its AMS name.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::UsersCreate => "users:create",
-            Self::ProjectsList => "projects:list",
-            Self::ProjectsAddUser => "projects:addUser",
-            Self::ProjectsCreateUser => "projects:createUser",
-            Self::ProjectsShow => "projects:show",
-            Self::ProjectsCreate => "projects:create",
-            Self::ProjectsUpdate => "projects:update",
-            Self::ProjectsDelete => "projects:delete",
-            Self::ProjectsModifyAlert => "projects:modifyAlert",
-            Self::SubscriptionsList => "subscriptions:list",
-            Self::SubscriptionsListByTopic => "subscriptions:listByTopic",
-            Self::SubscriptionsOffsets => "subscriptions:offsets",
-            Self::SubscriptionsTimeToOffset => "subscriptions:timeToOffset",
-            Self::SubscriptionsAcl => "subscriptions:acl",
-            Self::SubscriptionsShow => "subscriptions:show",
-            Self::SubscriptionsCreate => "subscriptions:create",
-            Self::SubscriptionsDelete => "subscriptions:delete",
-            Self::SubscriptionsPull => "subscriptions:pull",
-            Self::SubscriptionsAcknowledge => "subscriptions:acknowledge",
-            Self::SubscriptionsModifyAckDeadline => "subscriptions:modifyAckDeadline",
-            Self::SubscriptionsModifyOffset => "subscriptions:modifyOffset",
-            Self::SubscriptionsModifyAcl => "subscriptions:modifyAcl",
-            Self::SubscriptionsModifyAlert => "subscriptions:modifyAlert",
-            Self::TopicsList => "topics:list",
-            Self::TopicsAcl => "topics:acl",
-            Self::TopicsShow => "topics:show",
-            Self::TopicsCreate => "topics:create",
-            Self::TopicsDelete => "topics:delete",
-            Self::TopicsPublish => "topics:publish",
-            Self::TopicsModifyAcl => "topics:modifyAcl",
-            Self::TopicsModifyAlert => "topics:modifyAlert",
-            Self::TopicsModifyRetention => "topics:modifyRetention",
-        }
-    }
-
-    /// The roles in the project that may call it.
-    const fn project_roles(self) -> &'static [ProjectRole] {
-        use ProjectRole::{Consumer, ProjectAdmin, Publisher};
-        match self {
-            Self::UsersCreate | Self::ProjectsList | Self::ProjectsCreate => &[],
-            Self::SubscriptionsList
-            | Self::SubscriptionsOffsets
-            | Self::SubscriptionsTimeToOffset
-            | Self::SubscriptionsShow
-            | Self::SubscriptionsPull
-            | Self::SubscriptionsAcknowledge
-            | Self::SubscriptionsModifyAckDeadline
-            | Self::SubscriptionsModifyOffset => &[ProjectAdmin, Consumer],
-            Self::TopicsList | Self::TopicsShow | Self::TopicsPublish => &[ProjectAdmin, Publisher],
-            Self::ProjectsAddUser
-            | Self::ProjectsCreateUser
-            | Self::ProjectsShow
-            | Self::ProjectsUpdate
-            | Self::ProjectsDelete
-            | Self::ProjectsModifyAlert
-            | Self::SubscriptionsListByTopic
-            | Self::SubscriptionsAcl
-            | Self::SubscriptionsCreate
-            | Self::SubscriptionsDelete
-            | Self::SubscriptionsModifyAcl
-            | Self::SubscriptionsModifyAlert
-            | Self::TopicsAcl
-            | Self::TopicsCreate
-            | Self::TopicsDelete
-            | Self::TopicsModifyAcl
-            | Self::TopicsModifyAlert
-            | Self::TopicsModifyRetention => &[ProjectAdmin],
-        }
-    }
-
-    /// The roles in the service that may call it.
-    const fn service_roles(self) -> &'static [ServiceRole] {
-        use ServiceRole::{PushWorker, ServiceAdmin};
-        match self {
-            Self::SubscriptionsShow | Self::SubscriptionsPull | Self::SubscriptionsAcknowledge => {
-                &[ServiceAdmin, PushWorker]
-            }
-            _ => &[ServiceAdmin],
-        }
-    }
-}
 
 /// Somebody admitted for one action. Only [`Broker::admit`] makes one, and every verb that needs
 /// rights takes one.
@@ -198,8 +43,8 @@ impl Caller {
         self.project.ok_or(Error::ProjectNotFound)
     }
 
-    pub(super) fn is(&self, role: ProjectRole) -> bool {
-        self.project_roles.contains(&role)
+    pub(super) fn is(&self, role: &ProjectRole) -> bool {
+        self.project_roles.contains(role)
     }
 
     pub(super) fn is_service_admin(&self) -> bool {
@@ -208,13 +53,13 @@ impl Caller {
 
     /// The ACL rule (`ams-contract.md` 2.4): holding `role` makes the ACL apply, whatever else is
     /// held.
-    pub(super) fn passes(&self, role: ProjectRole, acl: &[UserId]) -> Result<(), Error> {
+    pub(super) fn passes(&self, role: &ProjectRole, acl: &[UserId]) -> Result<(), Error> {
         if self.is(role) && !acl.contains(&self.user) { Err(Error::Forbidden) } else { Ok(()) }
     }
 
     /// Whether a list shows this caller only what its ACLs name.
-    pub(super) fn sees_own_only(&self, role: ProjectRole) -> bool {
-        self.is(role) && !self.is(ProjectRole::ProjectAdmin) && !self.is_service_admin()
+    pub(super) fn sees_own_only(&self, role: &ProjectRole) -> bool {
+        self.is(role) && !self.is(&ProjectRole::ProjectAdmin) && !self.is_service_admin()
     }
 }
 
@@ -250,9 +95,7 @@ impl Broker {
         if project_roles.is_empty() && service_roles.is_empty() {
             return Err(Error::Unauthorized);
         }
-        let allowed = project_roles.iter().any(|role| route.project_roles().contains(role))
-            || service_roles.iter().any(|role| route.service_roles().contains(role));
-        if !allowed {
+        if !self.0.settings.roles.allow(route, &project_roles, &service_roles) {
             return Err(Error::Forbidden);
         }
         Ok(Caller {

@@ -23,7 +23,7 @@ impl Broker {
     ) -> Result<Page<SubscriptionView>, Error> {
         let id = caller.project()?;
         let (project, cell) = (self.project_name(id)?, self.project_cell(id)?);
-        let own_only = caller.sees_own_only(ProjectRole::Consumer);
+        let own_only = caller.sees_own_only(&ProjectRole::Consumer);
         let state = cell.read();
         let seen = state.index.subscriptions_in_order.values().rev();
         let seen = seen.filter(|record| !own_only || record.acl.contains(&caller.user()));

@@ -18,7 +18,7 @@ impl Broker {
     pub fn topics(&self, caller: &Caller, page: PageRequest) -> Result<Page<TopicView>, Error> {
         let id = caller.project()?;
         let (project, cell) = (self.project_name(id)?, self.project_cell(id)?);
-        let own_only = caller.sees_own_only(ProjectRole::Publisher);
+        let own_only = caller.sees_own_only(&ProjectRole::Publisher);
         let state = cell.read();
         let seen = state.index.live_topics().rev();
         let seen = seen.filter(|topic| !own_only || topic.acl.contains(&caller.user()));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::catalogue::{ServiceIndex, Versioned, user_key};
 use super::commit::Plan;
-use super::{Broker, Caller, Error, MembershipView, NewUser, UserView, tokens};
+use super::{Broker, Caller, Error, MembershipView, NewUser, Roles, UserView, tokens};
 use crate::domain::records::{Membership, Record, UserRecord};
 use crate::domain::roles::{ProjectRole, ServiceRole};
 use crate::domain::{ProjectId, ProjectName, UserId, UserName};
@@ -118,7 +118,7 @@ impl Broker {
         let work = async move {
             let draft = Draft { name, new, token, sealed, by };
             let plan = |state: &Versioned<ServiceIndex>| {
-                let user = draft.judge(state)?;
+                let user = draft.judge(state, &broker.0.settings.roles)?;
                 Ok(Plan { writes: vec![put(user.clone())], answer: Arc::new(user) })
             };
             let user = broker.change(&broker.0.service, &draft.by, plan).await?;
@@ -151,7 +151,8 @@ impl Broker {
                     return Err(Error::AlreadyAMember);
                 }
                 let mut user = UserRecord::clone(user);
-                user.projects.push(Membership { project, roles: project_roles(&roles)? });
+                let roles = project_roles(&broker.0.settings.roles, &roles)?;
+                user.projects.push(Membership { project, roles });
                 user.modified = by.time;
                 Ok(Plan { writes: vec![put(user.clone())], answer: user })
             };
@@ -249,24 +250,21 @@ impl Broker {
 
 impl Draft {
     /// The record, or the first objection in the order of `ams-contract.md` 6.2.
-    fn judge(&self, state: &Versioned<ServiceIndex>) -> Result<UserRecord, Error> {
+    fn judge(&self, state: &Versioned<ServiceIndex>, roles: &Roles) -> Result<UserRecord, Error> {
         let Self { name, new, by, .. } = self;
         if state.index.user_names.contains_key(name) {
             return Err(Error::UserExists);
         }
         let mut projects: Vec<Membership> = Vec::new();
-        for (text, roles) in new.projects.iter().filter(|(project, _)| !project.is_empty()) {
+        for (text, given) in new.projects.iter().filter(|(project, _)| !project.is_empty()) {
             let project = text.parse().ok().and_then(|name| state.index.project(&name));
             let project = project.ok_or_else(|| Error::InvalidProject(text.clone()))?;
             if projects.iter().any(|held| held.project == project.id) {
                 return Err(Error::DuplicateProject(project.name.clone()));
             }
-            projects.push(Membership { project: project.id, roles: project_roles(roles)? });
+            projects.push(Membership { project: project.id, roles: project_roles(roles, given)? });
         }
-        let service_roles = new
-            .service_roles
-            .iter()
-            .map(|text| text.parse::<ServiceRole>().map_err(|error| Error::InvalidRole(error.0)));
+        let service_roles = new.service_roles.iter().map(|text| roles.service_role(text));
         Ok(UserRecord {
             id: UserId::random(),
             name: name.clone(),
@@ -287,9 +285,8 @@ impl Draft {
     }
 }
 
-fn project_roles(texts: &[String]) -> Result<Vec<ProjectRole>, Error> {
-    let roles = texts.iter().map(|text| text.parse::<ProjectRole>());
-    roles.collect::<Result<_, _>>().map_err(|error| Error::InvalidRole(error.0))
+fn project_roles(roles: &Roles, texts: &[String]) -> Result<Vec<ProjectRole>, Error> {
+    texts.iter().map(|text| roles.project_role(text)).collect()
 }
 
 fn put(user: UserRecord) -> (String, Option<Record>) {

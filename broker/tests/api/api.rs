@@ -57,6 +57,7 @@ pub(crate) async fn broker_on(store: Arc<dyn Store>, clock: Arc<ManualClock>) ->
         objects_per_project: 20,
         deadline: Duration::from_secs(2),
         reveal_tokens: true,
+        roles: service::Roles::default(),
         pull_messages: 10_000,
         pull_bytes: 64 << 20,
         bytes_per_project: 0,

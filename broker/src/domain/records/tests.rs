@@ -69,20 +69,13 @@ prop_compose! {
 }
 
 fn project_roles() -> impl Strategy<Value = Vec<ProjectRole>> {
-    let all = [ProjectRole::ProjectAdmin, ProjectRole::Publisher, ProjectRole::Consumer];
-    prop::collection::vec(prop::sample::select(all.to_vec()), 0..3)
+    let all = [ProjectRole::KNOWN, &[ProjectRole::from("declared")]].concat();
+    prop::collection::vec(prop::sample::select(all), 0..3)
 }
 
 fn service_roles() -> impl Strategy<Value = Vec<ServiceRole>> {
-    let all = [
-        ServiceRole::ServiceAdmin,
-        ServiceRole::AdminViewer,
-        ServiceRole::MetricsViewer,
-        ServiceRole::PushWorker,
-        ServiceRole::RegisterAdmin,
-        ServiceRole::ArgoApiAuthn,
-    ];
-    prop::collection::vec(prop::sample::select(all.to_vec()), 0..3)
+    let all = [ServiceRole::KNOWN, &[ServiceRole::from("declared")]].concat();
+    prop::collection::vec(prop::sample::select(all), 0..3)
 }
 
 prop_compose! {

@@ -48,6 +48,7 @@ impl World {
             objects_per_project: 100,
             deadline: Duration::from_secs(5),
             reveal_tokens: true,
+            roles: service::Roles::default(),
             pull_messages: 100,
             pull_bytes: 1 << 20,
             bytes_per_project: 0,

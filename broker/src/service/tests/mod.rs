@@ -45,6 +45,7 @@ fn settings() -> Settings {
         objects_per_project: 100,
         deadline: Duration::from_secs(5),
         reveal_tokens: true,
+        roles: Roles::default(),
         pull_messages: 1_000,
         pull_bytes: 1 << 20,
         bytes_per_project: 0,

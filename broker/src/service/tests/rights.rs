@@ -40,6 +40,7 @@ const ROUTES: [(Route, &str); 32] = [
 
 #[tokio::test]
 async fn every_role_may_call_what_the_table_of_the_contract_says_and_nothing_else() {
+    assert_eq!(ROUTES.map(|(route, _)| route), *Route::ALL);
     let world = World::new().await;
     world.project("p").await;
     let roles = [
@@ -64,6 +65,29 @@ async fn every_role_may_call_what_the_table_of_the_contract_says_and_nothing_els
                 assert!(matches!(admitted, Err(Error::Forbidden)), "{short} {route:?}");
             }
         }
+    }
+}
+
+#[tokio::test]
+async fn a_declared_role_is_given_and_may_what_the_operator_says() {
+    let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+    let row = (String::from("topics:create"), texts(&["service_admin", "maker", "robot"]));
+    let roles = RoleSettings {
+        project: texts(&["maker"]),
+        service: texts(&["robot"]),
+        routes: [row].into(),
+    };
+    let roles = Roles::new(&roles).unwrap();
+    let world = World::with(Settings { roles, ..settings() }).await;
+    world.project("p").await;
+    let maker = world.user("m", &["maker"], &[]).await;
+    let robot = world.user("r", &[], &["robot"]).await;
+    let owner = world.user("o", &["project_admin"], &[]).await;
+    for (token, [creates, deletes]) in
+        [(&maker, [true, false]), (&robot, [true, false]), (&owner, [false, true])]
+    {
+        assert_eq!(world.admit(Route::TopicsCreate, token).is_ok(), creates);
+        assert_eq!(world.admit(Route::TopicsDelete, token).is_ok(), deletes);
     }
 }
 

@@ -1,0 +1,76 @@
+//! The routes by their AMS names, and who may call them unless the operator says otherwise
+//! (`ams-contract.md` 4, the ANS defaults).
+
+use crate::domain::roles::{ProjectRole, ServiceRole};
+
+macro_rules! routes {
+    ($($variant:ident = $name:literal [$($project:ident),*] [$($service:ident),*];)+) => {
+        /// A route, by its AMS name.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum Route {
+            $(#[doc = concat!("`", $name, "`")] $variant,)+
+        }
+
+        impl Route {
+            /// All that ask for rights.
+            pub const ALL: &[Self] = &[$(Self::$variant),+];
+
+            /// Its AMS name.
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name,)+
+                }
+            }
+
+            /// The roles in a project that may call it by default.
+            pub(super) const fn project_roles(self) -> &'static [ProjectRole] {
+                match self {
+                    $(Self::$variant => &[$(ProjectRole::$project),*],)+
+                }
+            }
+
+            /// The roles in the service that may call it by default.
+            pub(super) const fn service_roles(self) -> &'static [ServiceRole] {
+                match self {
+                    $(Self::$variant => &[$(ServiceRole::$service),*],)+
+                }
+            }
+        }
+    };
+}
+
+// `:modifyAlert` and `:modifyRetention` are ours.
+routes! {
+    UsersCreate = "users:create" [] [ServiceAdmin];
+    ProjectsList = "projects:list" [] [ServiceAdmin];
+    ProjectsAddUser = "projects:addUser" [ProjectAdmin] [ServiceAdmin];
+    ProjectsCreateUser = "projects:createUser" [ProjectAdmin] [ServiceAdmin];
+    ProjectsShow = "projects:show" [ProjectAdmin] [ServiceAdmin];
+    ProjectsCreate = "projects:create" [] [ServiceAdmin];
+    ProjectsUpdate = "projects:update" [ProjectAdmin] [ServiceAdmin];
+    ProjectsDelete = "projects:delete" [ProjectAdmin] [ServiceAdmin];
+    ProjectsModifyAlert = "projects:modifyAlert" [ProjectAdmin] [ServiceAdmin];
+    SubscriptionsList = "subscriptions:list" [ProjectAdmin, Consumer] [ServiceAdmin];
+    SubscriptionsListByTopic = "subscriptions:listByTopic" [ProjectAdmin] [ServiceAdmin];
+    SubscriptionsOffsets = "subscriptions:offsets" [ProjectAdmin, Consumer] [ServiceAdmin];
+    SubscriptionsTimeToOffset = "subscriptions:timeToOffset" [ProjectAdmin, Consumer] [ServiceAdmin];
+    SubscriptionsAcl = "subscriptions:acl" [ProjectAdmin] [ServiceAdmin];
+    SubscriptionsShow = "subscriptions:show" [ProjectAdmin, Consumer] [ServiceAdmin, PushWorker];
+    SubscriptionsCreate = "subscriptions:create" [ProjectAdmin] [ServiceAdmin];
+    SubscriptionsDelete = "subscriptions:delete" [ProjectAdmin] [ServiceAdmin];
+    SubscriptionsPull = "subscriptions:pull" [ProjectAdmin, Consumer] [ServiceAdmin, PushWorker];
+    SubscriptionsAcknowledge = "subscriptions:acknowledge" [ProjectAdmin, Consumer] [ServiceAdmin, PushWorker];
+    SubscriptionsModifyAckDeadline = "subscriptions:modifyAckDeadline" [ProjectAdmin, Consumer] [ServiceAdmin];
+    SubscriptionsModifyOffset = "subscriptions:modifyOffset" [ProjectAdmin, Consumer] [ServiceAdmin];
+    SubscriptionsModifyAcl = "subscriptions:modifyAcl" [ProjectAdmin] [ServiceAdmin];
+    SubscriptionsModifyAlert = "subscriptions:modifyAlert" [ProjectAdmin] [ServiceAdmin];
+    TopicsList = "topics:list" [ProjectAdmin, Publisher] [ServiceAdmin];
+    TopicsAcl = "topics:acl" [ProjectAdmin] [ServiceAdmin];
+    TopicsShow = "topics:show" [ProjectAdmin, Publisher] [ServiceAdmin];
+    TopicsCreate = "topics:create" [ProjectAdmin] [ServiceAdmin];
+    TopicsDelete = "topics:delete" [ProjectAdmin] [ServiceAdmin];
+    TopicsPublish = "topics:publish" [ProjectAdmin, Publisher] [ServiceAdmin];
+    TopicsModifyAcl = "topics:modifyAcl" [ProjectAdmin] [ServiceAdmin];
+    TopicsModifyAlert = "topics:modifyAlert" [ProjectAdmin] [ServiceAdmin];
+    TopicsModifyRetention = "topics:modifyRetention" [ProjectAdmin] [ServiceAdmin];
+}
