@@ -31,6 +31,7 @@ const AT_HOME: &[(&str, &[&str])] = &[
     ("base64_simd", &["domain"]),
     ("chacha20poly1305", &["service"]),
     ("crc32c", &["store"]),
+    ("flate2", &["http"]),
     ("opentelemetry_proto", &["report"]),
     ("prost", &["report"]),
     ("rcgen", &["http"]),

@@ -10,6 +10,7 @@ use futures_util::StreamExt as _;
 use tokio::time::{Instant, timeout_at};
 
 use super::error::Refusal;
+use super::inflate::Inflater;
 use super::settings::Settings;
 
 /// How long and (times the limit) how much is read and dropped before an answer: a client that is
@@ -24,7 +25,8 @@ pub(super) struct Body {
     payload: Cell<Option<web::Payload>>,
     /// As the head says.
     length: Option<u64>,
-    is_encoded: bool,
+    encoding: Encoding,
+    inflater: Inflater,
     limit: usize,
     deadline: Duration,
     rate: u64,
@@ -32,15 +34,43 @@ pub(super) struct Body {
     must_close: Cell<bool>,
 }
 
+/// How a body is packed, as the head says.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Encoding {
+    Plain,
+    Gzip,
+    /// In no way that is undone here.
+    Other,
+}
+
+impl Encoding {
+    fn of(headers: &HeaderMap) -> Self {
+        let Some(value) = headers.get(CONTENT_ENCODING) else { return Self::Plain };
+        let name = value.as_bytes().trim_ascii();
+        let is = |known: &[u8]| name.eq_ignore_ascii_case(known);
+        if is(b"") || is(b"identity") {
+            Self::Plain
+        } else if is(b"gzip") || is(b"x-gzip") {
+            Self::Gzip
+        } else {
+            Self::Other
+        }
+    }
+}
+
 impl Body {
-    pub(super) fn new(payload: web::Payload, headers: &HeaderMap, settings: &Settings) -> Self {
+    pub(super) fn new(
+        payload: web::Payload,
+        headers: &HeaderMap,
+        settings: &Settings,
+        inflater: &Inflater,
+    ) -> Self {
         let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
-        let encoding = headers.get(CONTENT_ENCODING).map(|value| value.as_bytes().trim_ascii());
         Self {
             payload: Cell::new(Some(payload)),
             length: text(CONTENT_LENGTH).and_then(|length| length.parse().ok()),
-            is_encoded: encoding
-                .is_some_and(|e| !e.is_empty() && !e.eq_ignore_ascii_case(b"identity")),
+            encoding: Encoding::of(headers),
+            inflater: inflater.clone(),
             limit: settings.body_limit,
             deadline: settings.body_deadline,
             rate: settings.body_rate.max(1),
@@ -48,14 +78,21 @@ impl Body {
         }
     }
 
-    /// The whole body.
+    /// The whole body, unpacked.
     ///
     /// # Errors
-    /// It is encoded, too large, too slow, or ends too early.
+    /// It is packed in an unknown way or not well, too large (packed or not), too slow, or ends too
+    /// early.
     pub(super) async fn read(&self) -> Result<Bytes, Refusal> {
-        if self.is_encoded {
-            return Err(Refusal::EncodedBody);
+        match self.encoding {
+            Encoding::Plain => self.read_packed().await,
+            Encoding::Gzip => self.inflater.gzip(self.read_packed().await?, self.limit).await,
+            Encoding::Other => Err(Refusal::EncodedBody),
         }
+    }
+
+    /// The bytes as they were sent.
+    async fn read_packed(&self) -> Result<Bytes, Refusal> {
         let limit = self.limit as u64;
         if let Some(size) = self.length.filter(|size| *size > limit) {
             return Err(Refusal::TooLarge { size, limit });

@@ -12,6 +12,7 @@ use super::body::Body;
 use super::call::Call;
 use super::cors;
 use super::error::Refusal;
+use super::inflate::Inflater;
 use super::path::{Path, Query};
 use super::reply::Reply;
 use super::routes::{self, Action, Names, Row};
@@ -24,12 +25,13 @@ use crate::service::{Broker, Error, Peer, Route, Verb};
 pub struct Door {
     broker: Broker,
     settings: Arc<Settings>,
+    inflater: Inflater,
 }
 
 impl Door {
     /// A door to `broker`.
     pub fn new(broker: Broker, settings: Settings) -> Self {
-        Self { broker, settings: Arc::new(settings) }
+        Self { broker, settings: Arc::new(settings), inflater: Inflater::new() }
     }
 }
 
@@ -39,8 +41,8 @@ pub(super) async fn answer(
     payload: web::Payload,
     door: web::Data<Door>,
 ) -> HttpResponse {
-    let Door { broker, settings } = door.get_ref();
-    let body = Body::new(payload, request.headers(), settings);
+    let Door { broker, settings, inflater } = door.get_ref();
+    let body = Body::new(payload, request.headers(), settings, inflater);
     if request.method() == Method::OPTIONS {
         body.finish().await;
         return cors::preflight(request.headers());

@@ -12,6 +12,7 @@ mod call;
 mod cors;
 mod error;
 mod gate;
+mod inflate;
 mod json;
 mod paging;
 mod path;

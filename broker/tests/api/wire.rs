@@ -145,18 +145,41 @@ async fn a_body_that_does_not_come_is_not_waited_for() {
 }
 
 #[actix_web::test]
-async fn an_encoded_body_is_not_decoded() {
+async fn gzip_is_unpacked_and_every_other_encoding_is_refused() {
     let server = listen(None).await;
-    for encoding in ["gzip", "br", "identity, gzip", "nonsense"] {
+    for encoding in ["deflate", "br", "zstd", "identity, gzip", "gzip, gzip", "nonsense"] {
         let head = server.publish(&format!("Content-Encoding: {encoding}\r\nContent-Length: 4"));
         let seen = server.talk(vec![head, b"\x1f\x8b\x08\0".to_vec()], 1).await;
         assert!(seen.starts_with("HTTP/1.1 415 Unsupported Media Type\r\n"), "{seen}");
         assert!(seen.contains("\"message\": \"Content-Encoding is not supported\""), "{seen}");
     }
-    let head = server.publish("Content-Encoding: Identity\r\nContent-Length: 2");
-    let seen = server.talk(vec![head, b"{}".to_vec(), STATUS.to_vec()], 1).await;
+    let send = |encoding: &str, body: Vec<u8>| {
+        let length = body.len();
+        let head =
+            server.publish(&format!("Content-Encoding: {encoding}\r\nContent-Length: {length}"));
+        server.talk(vec![head, body, STATUS.to_vec()], 2)
+    };
+    let seen = send("Identity", b"{}".to_vec()).await;
     assert!(seen.starts_with("HTTP/1.1 200 OK\r\n"), "{seen}");
+    for encoding in ["gzip", "x-gzip", "GZIP"] {
+        let seen = send(encoding, gzip(br#"{"messages": [{"data": "YQ=="}]}"#)).await;
+        assert!(seen.starts_with("HTTP/1.1 200 OK\r\n"), "{seen}");
+        assert!(seen.contains("\"messageIds\": [\n"), "{seen}");
+    }
+    let seen = send("gzip", gzip(&[b' '; 1_001])).await;
+    assert!(seen.starts_with("HTTP/1.1 413 Payload Too Large\r\n"), "{seen}");
+    assert!(seen.contains("too large: 1001 bytes, the limit is 1000\""), "{seen}");
+    assert!(seen.contains("HTTP/1.1 200 OK"), "the connection lives: {seen}");
+    let seen = send("gzip", b"{}".to_vec()).await;
+    assert!(seen.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{seen}");
+    assert!(seen.contains("\"message\": \"Invalid Request Body\""), "{seen}");
     server.stop().await;
+}
+
+fn gzip(plain: &[u8]) -> Vec<u8> {
+    let mut writer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    writer.write_all(plain).unwrap();
+    writer.finish().unwrap()
 }
 
 #[actix_web::test]
