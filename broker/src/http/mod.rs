@@ -19,6 +19,7 @@ mod path;
 mod projects;
 mod publish;
 mod pull;
+mod read;
 mod reply;
 mod retention;
 mod routes;

@@ -81,7 +81,6 @@ fn received_messages(
     project: &ProjectName,
     name: &SubscriptionName,
 ) -> Result<String, Error> {
-    let end = pulled.first.plus(pulled.count);
     let mut json = Writer::indented();
     // As if all messages were of one size.
     let held: u64 = pulled.entries.iter().map(|entry| u64::from(entry.batch.len())).sum();
@@ -92,28 +91,40 @@ fn received_messages(
     let prefix = ack_prefix(project, name);
     let mut outcome = Ok(());
     json.object(|json| {
-        json.key("receivedMessages").list(|json| {
-            for entry in &pulled.entries {
-                let time = entry.time.to_nanos_text();
-                let first = pulled.first.max(entry.base);
-                let messages = entry.batch.messages_from(first.since(entry.base));
-                for (offset, message) in (first.0..end.0).map(Offset).zip(messages) {
-                    match message {
-                        Ok(message) => {
-                            received(json, &message, (&prefix, offset), &time);
-                        }
-                        Err(malformed) => outcome = Err(StoreError::from(malformed)),
-                    }
-                }
-            }
-        });
+        outcome = write_messages(json, "receivedMessages", pulled, Some(&prefix));
     });
     outcome?;
     Ok(json.finish())
 }
 
-/// One element. Inside `message` no other key may stand: the Python library takes them for
-/// arguments (`ams-clients.md` 0.5).
+/// The messages as a list under `key`: with an `ackId` each, of this beginning, or bare.
+pub(super) fn write_messages(
+    json: &mut Writer,
+    key: &str,
+    pulled: &Pulled,
+    ack_prefix: Option<&str>,
+) -> Result<(), Error> {
+    let end = pulled.first.plus(pulled.count);
+    let mut outcome = Ok(());
+    json.key(key).list(|json| {
+        for entry in &pulled.entries {
+            let time = entry.time.to_nanos_text();
+            let first = pulled.first.max(entry.base);
+            let messages = entry.batch.messages_from(first.since(entry.base));
+            for (offset, message) in (first.0..end.0).map(Offset).zip(messages) {
+                match message {
+                    Ok(message) => match ack_prefix {
+                        Some(prefix) => received(json, &message, (prefix, offset), &time),
+                        None => write_message(json, &message, offset, &time),
+                    },
+                    Err(malformed) => outcome = Err(StoreError::from(malformed)),
+                }
+            }
+        }
+    });
+    Ok(outcome?)
+}
+
 fn received(
     json: &mut Writer,
     message: &MessageRef<'_>,
@@ -126,26 +137,32 @@ fn received(
             // Writing to a `String` cannot fail.
             write!(out, "{offset}").unwrap_or_default();
         });
-        json.key("message").object(|json| {
-            json.key("messageId").raw_text(|out| {
-                write!(out, "{offset}").unwrap_or_default();
-            });
-            if !message.attributes.is_empty() {
-                json.key("attributes").object(|json| {
-                    for (key, value) in &message.attributes {
-                        json.key(key).text(value);
-                    }
-                });
-            }
-            match message.data {
-                Data::Verbatim(text) => json.key("data").text(text),
-                // Base64 needs no escapes.
-                decoded @ Data::Decoded(_) => {
-                    json.key("data").raw_text(|out| decoded.write_text(out));
-                }
-            }
-            json.key("publishTime").raw_text(|out| out.push_str(time));
+        write_message(json.key("message"), message, offset, time);
+    });
+}
+
+/// One message. No other key may stand in it: the Python library takes them for arguments
+/// (`ams-clients.md` 0.5).
+fn write_message(json: &mut Writer, message: &MessageRef<'_>, offset: Offset, time: &str) {
+    json.object(|json| {
+        json.key("messageId").raw_text(|out| {
+            write!(out, "{offset}").unwrap_or_default();
         });
+        if !message.attributes.is_empty() {
+            json.key("attributes").object(|json| {
+                for (key, value) in &message.attributes {
+                    json.key(key).text(value);
+                }
+            });
+        }
+        match message.data {
+            Data::Verbatim(text) => json.key("data").text(text),
+            // Base64 needs no escapes.
+            decoded @ Data::Decoded(_) => {
+                json.key("data").raw_text(|out| decoded.write_text(out));
+            }
+        }
+        json.key("publishTime").raw_text(|out| out.push_str(time));
     });
 }
 

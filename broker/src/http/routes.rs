@@ -8,7 +8,7 @@ use std::pin::Pin;
 use super::call::Call;
 use super::error::Refusal;
 use super::reply::Reply;
-use super::{projects, publish, pull, service_info, subscriptions, topics, users};
+use super::{projects, publish, pull, read, service_info, subscriptions, topics, users};
 use crate::domain::{ProjectName, SubscriptionName, TopicName, UserName};
 use crate::service::{Caller, Route};
 
@@ -119,6 +119,7 @@ static TABLE: &[Row] = table! {
     /*ours*/ "POST" "/v1/projects/{project}/subscriptions/{subscription}:modifyAlert" Subscription[SubscriptionsModifyAlert] subscriptions::modify_alert(caller, project, name);
     /* 48 */ "GET" "/v1/projects/{project}/topics" Project[TopicsList] topics::list(caller, project);
     /* 49 */ "GET" "/v1/projects/{project}/topics/{topic}:acl" Topic[TopicsAcl] topics::acl(caller, project, name);
+    /*ours*/ "GET" "/v1/projects/{project}/topics/{topic}:read" Topic[TopicsRead] read::read(caller, project, name);
     /* 51 */ "GET" "/v1/projects/{project}/topics/{topic}" Topic[TopicsShow] topics::show(caller, project, name);
     /* 52 */ "PUT" "/v1/projects/{project}/topics/{topic}" Topic[TopicsCreate] topics::create(caller, project, name);
     /* 53 */ "DELETE" "/v1/projects/{project}/topics/{topic}" Topic[TopicsDelete] topics::delete(caller, project, name);

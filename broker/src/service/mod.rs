@@ -18,6 +18,7 @@ mod open;
 mod projects;
 mod publish;
 mod pull;
+mod read;
 mod retention;
 mod rights;
 mod roles;
@@ -52,6 +53,7 @@ pub use facts::{
 };
 pub use publish::Publisher;
 pub use pull::Puller;
+pub use read::{From as ReadFrom, Read};
 pub use rights::Caller;
 pub use roles::{RoleSettings, Roles};
 pub use routes::Route;

@@ -100,13 +100,18 @@ impl Target {
 }
 
 /// How much of what a scan brought is handed out.
-struct Cut {
-    count: u64,
+pub(super) struct Cut {
+    pub(super) count: u64,
     ams_bytes: u64,
 }
 
 /// Up to `want` messages and about `bytes` bytes from `first` on, without a gap, at least one.
-fn cut(entries: &[Arc<Entry>], first: Offset, want: u64, bytes: u64) -> Result<Cut, StoreError> {
+pub(super) fn cut(
+    entries: &[Arc<Entry>],
+    first: Offset,
+    want: u64,
+    bytes: u64,
+) -> Result<Cut, StoreError> {
     let end = first.plus(want);
     let mut cut = Cut { count: 0, ams_bytes: 0 };
     let mut room = bytes;

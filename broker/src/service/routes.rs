@@ -39,7 +39,7 @@ macro_rules! routes {
     };
 }
 
-// `:modifyAlert` and `:modifyRetention` are ours.
+// `:modifyAlert`, `:modifyRetention` and `:read` are ours.
 routes! {
     UsersCreate = "users:create" [] [ServiceAdmin];
     ProjectsList = "projects:list" [] [ServiceAdmin];
@@ -66,6 +66,7 @@ routes! {
     SubscriptionsModifyAlert = "subscriptions:modifyAlert" [ProjectAdmin] [ServiceAdmin];
     TopicsList = "topics:list" [ProjectAdmin, Publisher] [ServiceAdmin];
     TopicsAcl = "topics:acl" [ProjectAdmin] [ServiceAdmin];
+    TopicsRead = "topics:read" [ProjectAdmin] [ServiceAdmin];
     TopicsShow = "topics:show" [ProjectAdmin, Publisher] [ServiceAdmin];
     TopicsCreate = "topics:create" [ProjectAdmin] [ServiceAdmin];
     TopicsDelete = "topics:delete" [ProjectAdmin] [ServiceAdmin];

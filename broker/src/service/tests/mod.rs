@@ -16,6 +16,7 @@ mod feed;
 mod holes;
 mod publish;
 mod quota;
+mod read;
 mod retention;
 mod rights;
 mod users;

@@ -3,7 +3,7 @@
 use super::*;
 use crate::domain::roles::{ProjectRole, ServiceRole};
 
-const ROUTES: [(Route, &str); 32] = [
+const ROUTES: [(Route, &str); 33] = [
     (Route::UsersCreate, "SA"),
     (Route::ProjectsList, "SA"),
     (Route::ProjectsAddUser, "SA PA"),
@@ -29,6 +29,7 @@ const ROUTES: [(Route, &str); 32] = [
     (Route::SubscriptionsModifyAlert, "SA PA"),
     (Route::TopicsList, "SA PA P"),
     (Route::TopicsAcl, "SA PA"),
+    (Route::TopicsRead, "SA PA"),
     (Route::TopicsShow, "SA PA P"),
     (Route::TopicsCreate, "SA PA"),
     (Route::TopicsDelete, "SA PA"),
