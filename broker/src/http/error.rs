@@ -51,6 +51,7 @@ pub(super) mod argument {
     pub(in super::super) const RETENTION_BYTES: &str =
         "Invalid retentionBytes(needs a whole number of bytes, at least 1) Arguments";
     pub(in super::super) const READ: &str = "Invalid Read Arguments";
+    pub(in super::super) const SEEK: &str = "Invalid Seek Arguments";
     pub(in super::super) const OFFSET: &str = "Invalid Offset Arguments";
     pub(in super::super) const TOPIC_ACL: &str = "Invalid Topic ACL Arguments";
     pub(in super::super) const SUBSCRIPTION_ACL: &str = "Invalid Subscription ACL Arguments";
@@ -239,6 +240,7 @@ mod tests {
             argument::ALERT,
             argument::RETENTION_BYTES,
             argument::READ,
+            argument::SEEK,
             argument::OFFSET,
             argument::TOPIC_ACL,
             argument::SUBSCRIPTION_ACL,
@@ -318,6 +320,7 @@ mod tests {
 400 INVALID_ARGUMENT Invalid Alert Arguments
 400 INVALID_ARGUMENT Invalid retentionBytes(needs a whole number of bytes, at least 1) Arguments
 400 INVALID_ARGUMENT Invalid Read Arguments
+400 INVALID_ARGUMENT Invalid Seek Arguments
 400 INVALID_ARGUMENT Invalid Offset Arguments
 400 INVALID_ARGUMENT Invalid Topic ACL Arguments
 400 INVALID_ARGUMENT Invalid Subscription ACL Arguments

@@ -23,6 +23,7 @@ mod read;
 mod reply;
 mod retention;
 mod routes;
+mod seek;
 mod server;
 mod service_info;
 mod settings;

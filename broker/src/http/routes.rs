@@ -8,7 +8,7 @@ use std::pin::Pin;
 use super::call::Call;
 use super::error::Refusal;
 use super::reply::Reply;
-use super::{projects, publish, pull, read, service_info, subscriptions, topics, users};
+use super::{projects, publish, pull, read, seek, service_info, subscriptions, topics, users};
 use crate::domain::{ProjectName, SubscriptionName, TopicName, UserName};
 use crate::service::{Caller, Route};
 
@@ -115,6 +115,7 @@ static TABLE: &[Row] = table! {
     /* 42 */ "POST" "/v1/projects/{project}/subscriptions/{subscription}:acknowledge" Subscription[SubscriptionsAcknowledge] pull::acknowledge(caller, project, name);
     /* 44 */ "POST" "/v1/projects/{project}/subscriptions/{subscription}:modifyAckDeadline" Subscription[SubscriptionsModifyAckDeadline] subscriptions::modify_ack_deadline(caller, project, name);
     /* 46 */ "POST" "/v1/projects/{project}/subscriptions/{subscription}:modifyOffset" Subscription[SubscriptionsModifyOffset] subscriptions::modify_offset(caller, project, name);
+    /*ours*/ "POST" "/v1/projects/{project}/subscriptions/{subscription}:seek" Subscription[SubscriptionsSeek] seek::seek(caller, project, name);
     /* 47 */ "POST" "/v1/projects/{project}/subscriptions/{subscription}:modifyAcl" Subscription[SubscriptionsModifyAcl] subscriptions::modify_acl(caller, project, name);
     /*ours*/ "POST" "/v1/projects/{project}/subscriptions/{subscription}:modifyAlert" Subscription[SubscriptionsModifyAlert] subscriptions::modify_alert(caller, project, name);
     /* 48 */ "GET" "/v1/projects/{project}/topics" Project[TopicsList] topics::list(caller, project);

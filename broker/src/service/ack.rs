@@ -47,7 +47,19 @@ impl Broker {
         to: Offset,
     ) -> Result<(), Error> {
         let (target, _) = self.target(caller.project()?, name)?;
-        self.run(async move { target.seek(to).await }).await
+        self.run(async move { target.seek(To::Offset(to)).await }).await
+    }
+
+    /// Moves the position to the first message at or after `time`, to the end past the last one;
+    /// `TopicGone` where there is no topic to look in.
+    pub async fn seek_to_time(
+        &self,
+        caller: &Caller,
+        name: &SubscriptionName,
+        time: Time,
+    ) -> Result<(), Error> {
+        let (target, _) = self.target(caller.project()?, name)?;
+        self.run(async move { target.seek(To::Time(time)).await }).await
     }
 
     /// The first offset at or after `time`; `TimeOutOfBounds` past the last message.
@@ -149,16 +161,22 @@ impl Target {
         }
     }
 
-    async fn seek(&self, to: Offset) -> Result<(), Error> {
+    async fn seek(&self, to: To) -> Result<(), Error> {
         let mut gate = self.state.gate().await;
         let mut retry = self.broker.retry();
         loop {
             self.settle(&mut gate).await?;
             let place = self.place_now().await?;
             let (min, max) = bounds(&place);
-            if !(min..=max).contains(&to) {
-                return Err(Error::OffsetOutOfBounds);
-            }
+            let to = match (to, &place.topic) {
+                (To::Offset(to), _) if (min..=max).contains(&to) => to,
+                (To::Offset(_), _) => return Err(Error::OffsetOutOfBounds),
+                (To::Time(_), None) => return Err(Error::TopicGone),
+                (To::Time(time), Some(topic)) => {
+                    let found = self.broker.0.store.find_time(topic.id(), time).await?;
+                    found.unwrap_or(max).clamp(min, max)
+                }
+            };
             let mut progress = place.facts.progress;
             let seek = progress.seek(to, self.now());
             if self.save(&mut gate, progress, &mut retry).await? {
@@ -170,6 +188,15 @@ impl Target {
             }
         }
     }
+}
+
+/// Where a position is moved.
+#[derive(Clone, Copy)]
+enum To {
+    /// Within the bounds, or refused.
+    Offset(Offset),
+    /// To the first message at or after it.
+    Time(Time),
 }
 
 /// Oldest and next offset that the position may be moved to.

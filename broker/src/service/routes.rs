@@ -39,7 +39,7 @@ macro_rules! routes {
     };
 }
 
-// `:modifyAlert`, `:modifyRetention` and `:read` are ours.
+// `:modifyAlert`, `:modifyRetention`, `:read` and `:seek` are ours.
 routes! {
     UsersCreate = "users:create" [] [ServiceAdmin];
     ProjectsList = "projects:list" [] [ServiceAdmin];
@@ -62,6 +62,7 @@ routes! {
     SubscriptionsAcknowledge = "subscriptions:acknowledge" [ProjectAdmin, Consumer] [ServiceAdmin, PushWorker];
     SubscriptionsModifyAckDeadline = "subscriptions:modifyAckDeadline" [ProjectAdmin, Consumer] [ServiceAdmin];
     SubscriptionsModifyOffset = "subscriptions:modifyOffset" [ProjectAdmin, Consumer] [ServiceAdmin];
+    SubscriptionsSeek = "subscriptions:seek" [ProjectAdmin, Consumer] [ServiceAdmin];
     SubscriptionsModifyAcl = "subscriptions:modifyAcl" [ProjectAdmin] [ServiceAdmin];
     SubscriptionsModifyAlert = "subscriptions:modifyAlert" [ProjectAdmin] [ServiceAdmin];
     TopicsList = "topics:list" [ProjectAdmin, Publisher] [ServiceAdmin];

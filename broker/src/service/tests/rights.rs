@@ -3,7 +3,7 @@
 use super::*;
 use crate::domain::roles::{ProjectRole, ServiceRole};
 
-const ROUTES: [(Route, &str); 33] = [
+const ROUTES: [(Route, &str); 34] = [
     (Route::UsersCreate, "SA"),
     (Route::ProjectsList, "SA"),
     (Route::ProjectsAddUser, "SA PA"),
@@ -25,6 +25,7 @@ const ROUTES: [(Route, &str); 33] = [
     (Route::SubscriptionsAcknowledge, "SA PA C PW"),
     (Route::SubscriptionsModifyAckDeadline, "SA PA C"),
     (Route::SubscriptionsModifyOffset, "SA PA C"),
+    (Route::SubscriptionsSeek, "SA PA C"),
     (Route::SubscriptionsModifyAcl, "SA PA"),
     (Route::SubscriptionsModifyAlert, "SA PA"),
     (Route::TopicsList, "SA PA P"),
