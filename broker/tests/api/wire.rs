@@ -153,24 +153,25 @@ async fn gzip_is_unpacked_and_every_other_encoding_is_refused() {
         assert!(seen.starts_with("HTTP/1.1 415 Unsupported Media Type\r\n"), "{seen}");
         assert!(seen.contains("\"message\": \"Content-Encoding is not supported\""), "{seen}");
     }
-    let send = |encoding: &str, body: Vec<u8>| {
+    // A publish that is taken says no status; the request behind it does.
+    let send = |encoding: &str, body: Vec<u8>, answers| {
         let length = body.len();
         let head =
             server.publish(&format!("Content-Encoding: {encoding}\r\nContent-Length: {length}"));
-        server.talk(vec![head, body, STATUS.to_vec()], 2)
+        server.talk(vec![head, body, STATUS.to_vec()], answers)
     };
-    let seen = send("Identity", b"{}".to_vec()).await;
+    let seen = send("Identity", b"{}".to_vec(), 1).await;
     assert!(seen.starts_with("HTTP/1.1 200 OK\r\n"), "{seen}");
     for encoding in ["gzip", "x-gzip", "GZIP"] {
-        let seen = send(encoding, gzip(br#"{"messages": [{"data": "YQ=="}]}"#)).await;
+        let seen = send(encoding, gzip(br#"{"messages": [{"data": "YQ=="}]}"#), 1).await;
         assert!(seen.starts_with("HTTP/1.1 200 OK\r\n"), "{seen}");
         assert!(seen.contains("\"messageIds\": [\n"), "{seen}");
     }
-    let seen = send("gzip", gzip(&[b' '; 1_001])).await;
+    let seen = send("gzip", gzip(&[b' '; 1_001]), 2).await;
     assert!(seen.starts_with("HTTP/1.1 413 Payload Too Large\r\n"), "{seen}");
     assert!(seen.contains("too large: 1001 bytes, the limit is 1000\""), "{seen}");
     assert!(seen.contains("HTTP/1.1 200 OK"), "the connection lives: {seen}");
-    let seen = send("gzip", b"{}".to_vec()).await;
+    let seen = send("gzip", b"{}".to_vec(), 2).await;
     assert!(seen.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{seen}");
     assert!(seen.contains("\"message\": \"Invalid Request Body\""), "{seen}");
     server.stop().await;
