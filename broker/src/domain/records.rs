@@ -10,7 +10,7 @@ use super::codec::Malformed;
 use super::entry::DayFigures;
 use super::holes::Holes;
 use super::ids::{Offset, ProjectId, SubscriptionId, TopicId, UserId};
-use super::names::{ProjectName, SubscriptionName, TopicName, UserName};
+use super::names::{ProjectName, SnapshotName, SubscriptionName, TopicName, UserName};
 use super::retention::RetentionSettings;
 use super::roles::{ProjectRole, ServiceRole};
 use clock::Time;
@@ -27,6 +27,8 @@ pub enum Record {
     Topic(TopicRecord),
     /// In its project's scope, under `sub/<name>`.
     Subscription(SubscriptionRecord),
+    /// In its project's scope, under `snapshot/<name>`.
+    Snapshot(SnapshotRecord),
     /// To be swept: in a project's scope under `trash/<topic or subscription id>`, in the service's
     /// under `trash/<project id>`.
     Trash(TrashRecord),
@@ -184,6 +186,28 @@ pub struct SubscriptionRecord {
     /// Alarms.
     #[serde(default, skip_serializing_if = "AlertSettings::is_empty")]
     pub alert: AlertSettings,
+}
+
+/// A position of a subscription, by name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SnapshotRecord {
+    /// Unique in the project.
+    pub name: SnapshotName,
+    /// Place in creation order.
+    pub order: u64,
+    /// The subscription it was taken of.
+    pub subscription: SubscriptionName,
+    /// Its topic then.
+    pub topic: TopicName,
+    /// That topic's life: what another life holds has nothing to do with the position.
+    pub topic_id: TopicId,
+    /// The position.
+    pub position: Offset,
+    /// When it was taken.
+    pub created: Time,
+    /// Who took it.
+    pub created_by: Option<UserId>,
 }
 
 /// What is left of something deleted until it is swept.

@@ -51,6 +51,8 @@ pub(super) mod argument {
     pub(in super::super) const RETENTION_BYTES: &str =
         "Invalid retentionBytes(needs a whole number of bytes, at least 1) Arguments";
     pub(in super::super) const READ: &str = "Invalid Read Arguments";
+    pub(in super::super) const SNAPSHOT: &str = "Invalid Snapshot Arguments";
+    pub(in super::super) const SUBSCRIPTION_REF: &str = "Invalid Subscription name";
     pub(in super::super) const SEEK: &str = "Invalid Seek Arguments";
     pub(in super::super) const OFFSET: &str = "Invalid Offset Arguments";
     pub(in super::super) const TOPIC_ACL: &str = "Invalid Topic ACL Arguments";
@@ -163,6 +165,7 @@ fn fact(error: &Error) -> (u16, &'static str, Cow<'static, str>, Option<u32>) {
         Error::ProjectNotFound => (404, "NOT_FOUND", "project doesn't exist".into()),
         Error::TopicNotFound => (404, "NOT_FOUND", "Topic doesn't exist".into()),
         Error::SubscriptionNotFound => (404, "NOT_FOUND", "Subscription doesn't exist".into()),
+        Error::SnapshotNotFound => (404, "NOT_FOUND", "Snapshot doesn't exist".into()),
         Error::UserNotFound => (404, "NOT_FOUND", "User doesn't exist".into()),
         Error::UsersNotFound(users) => {
             (404, "NOT_FOUND", format!("User(s): {} do not exist", users.join(", ")).into())
@@ -171,6 +174,8 @@ fn fact(error: &Error) -> (u16, &'static str, Cow<'static, str>, Option<u32>) {
         Error::ProjectExists => (409, "ALREADY_EXISTS", "Project already exists".into()),
         Error::TopicExists => (409, "ALREADY_EXISTS", "Topic already exists".into()),
         Error::SubscriptionExists => (409, "ALREADY_EXISTS", "Subscription already exists".into()),
+        Error::SnapshotExists => (409, "ALREADY_EXISTS", "Snapshot already exists".into()),
+        Error::SnapshotOfAnother => (409, "CONFLICT", "Snapshot is of another topic".into()),
         Error::UserExists => (409, "ALREADY_EXISTS", "User already exists".into()),
         Error::AlreadyAMember => {
             (409, "CONFLICT", "User is already a member of the project".into())
@@ -240,6 +245,8 @@ mod tests {
             argument::ALERT,
             argument::RETENTION_BYTES,
             argument::READ,
+            argument::SNAPSHOT,
+            argument::SUBSCRIPTION_REF,
             argument::SEEK,
             argument::OFFSET,
             argument::TOPIC_ACL,
@@ -273,12 +280,15 @@ mod tests {
             Error::ProjectNotFound,
             Error::TopicNotFound,
             Error::SubscriptionNotFound,
+            Error::SnapshotNotFound,
             Error::UserNotFound,
             Error::UsersNotFound(vec![text("a"), text("b")]),
             Error::TopicGone,
             Error::ProjectExists,
             Error::TopicExists,
             Error::SubscriptionExists,
+            Error::SnapshotExists,
+            Error::SnapshotOfAnother,
             Error::UserExists,
             Error::AlreadyAMember,
             Error::ProjectNameTaken,
@@ -320,6 +330,8 @@ mod tests {
 400 INVALID_ARGUMENT Invalid Alert Arguments
 400 INVALID_ARGUMENT Invalid retentionBytes(needs a whole number of bytes, at least 1) Arguments
 400 INVALID_ARGUMENT Invalid Read Arguments
+400 INVALID_ARGUMENT Invalid Snapshot Arguments
+400 INVALID_ARGUMENT Invalid Subscription name
 400 INVALID_ARGUMENT Invalid Seek Arguments
 400 INVALID_ARGUMENT Invalid Offset Arguments
 400 INVALID_ARGUMENT Invalid Topic ACL Arguments
@@ -349,12 +361,15 @@ mod tests {
 404 NOT_FOUND project doesn't exist
 404 NOT_FOUND Topic doesn't exist
 404 NOT_FOUND Subscription doesn't exist
+404 NOT_FOUND Snapshot doesn't exist
 404 NOT_FOUND User doesn't exist
 404 NOT_FOUND User(s): a, b do not exist
 409 CONFLICT Subscription's topic doesn't exist
 409 ALREADY_EXISTS Project already exists
 409 ALREADY_EXISTS Topic already exists
 409 ALREADY_EXISTS Subscription already exists
+409 ALREADY_EXISTS Snapshot already exists
+409 CONFLICT Snapshot is of another topic
 409 ALREADY_EXISTS User already exists
 409 CONFLICT User is already a member of the project
 400 INVALID_ARGUMENT invalid project name change, name already exists

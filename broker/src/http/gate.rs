@@ -125,6 +125,11 @@ async fn handle(row: &Row, names: Names<'_>, call: &Call<'_>) -> Result<Reply, R
             let caller = call.admit(route, Some(&project))?;
             run(call, &caller, &project, &topic).await
         }
+        Action::Snapshot(route, run) => {
+            let (project, snapshot) = (names.project.parse()?, names.snapshot.parse()?);
+            let caller = call.admit(route, Some(&project))?;
+            run(call, &caller, &project, &snapshot).await
+        }
         Action::Subscription(route, run) => {
             let project: ProjectName = names.project.parse()?;
             let subscription: SubscriptionName = names.subscription.parse()?;

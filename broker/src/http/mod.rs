@@ -27,6 +27,7 @@ mod seek;
 mod server;
 mod service_info;
 mod settings;
+mod snapshots;
 mod subscriptions;
 pub mod tls;
 mod topics;

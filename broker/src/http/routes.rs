@@ -8,8 +8,10 @@ use std::pin::Pin;
 use super::call::Call;
 use super::error::Refusal;
 use super::reply::Reply;
-use super::{projects, publish, pull, read, seek, service_info, subscriptions, topics, users};
-use crate::domain::{ProjectName, SubscriptionName, TopicName, UserName};
+use super::{
+    projects, publish, pull, read, seek, service_info, snapshots, subscriptions, topics, users,
+};
+use crate::domain::{ProjectName, SnapshotName, SubscriptionName, TopicName, UserName};
 use crate::service::{Caller, Route};
 
 type Answer<'a> = Pin<Box<dyn Future<Output = Result<Reply, Refusal>> + 'a>>;
@@ -35,6 +37,11 @@ pub(super) enum Action {
         Route,
         for<'a> fn(&'a Call<'_>, &'a Caller, &'a ProjectName, &'a TopicName) -> Answer<'a>,
     ),
+    /// A snapshot.
+    Snapshot(
+        Route,
+        for<'a> fn(&'a Call<'_>, &'a Caller, &'a ProjectName, &'a SnapshotName) -> Answer<'a>,
+    ),
     /// A subscription.
     Subscription(
         Route,
@@ -56,6 +63,7 @@ pub(super) struct Row {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Names<'a> {
     pub(super) project: &'a str,
+    pub(super) snapshot: &'a str,
     pub(super) subscription: &'a str,
     pub(super) topic: &'a str,
     pub(super) user: &'a str,
@@ -118,6 +126,10 @@ static TABLE: &[Row] = table! {
     /*ours*/ "POST" "/v1/projects/{project}/subscriptions/{subscription}:seek" Subscription[SubscriptionsSeek] seek::seek(caller, project, name);
     /* 47 */ "POST" "/v1/projects/{project}/subscriptions/{subscription}:modifyAcl" Subscription[SubscriptionsModifyAcl] subscriptions::modify_acl(caller, project, name);
     /*ours*/ "POST" "/v1/projects/{project}/subscriptions/{subscription}:modifyAlert" Subscription[SubscriptionsModifyAlert] subscriptions::modify_alert(caller, project, name);
+    /*ours*/ "GET" "/v1/projects/{project}/snapshots" Project[SnapshotsList] snapshots::list(caller, project);
+    /*ours*/ "GET" "/v1/projects/{project}/snapshots/{snapshot}" Snapshot[SnapshotsShow] snapshots::show(caller, project, name);
+    /*ours*/ "PUT" "/v1/projects/{project}/snapshots/{snapshot}" Snapshot[SnapshotsCreate] snapshots::create(caller, project, name);
+    /*ours*/ "DELETE" "/v1/projects/{project}/snapshots/{snapshot}" Snapshot[SnapshotsDelete] snapshots::delete(caller, project, name);
     /* 48 */ "GET" "/v1/projects/{project}/topics" Project[TopicsList] topics::list(caller, project);
     /* 49 */ "GET" "/v1/projects/{project}/topics/{topic}:acl" Topic[TopicsAcl] topics::acl(caller, project, name);
     /*ours*/ "GET" "/v1/projects/{project}/topics/{topic}:read" Topic[TopicsRead] read::read(caller, project, name);
@@ -165,6 +177,7 @@ fn names<'p>(pattern: &str, path: &[&'p str]) -> Option<Names<'p>> {
         let name = segment.strip_suffix(verb).filter(|name| !name.is_empty())?;
         match variable {
             "project" => names.project = name,
+            "snapshot" => names.snapshot = name,
             "subscription" => names.subscription = name,
             "topic" => names.topic = name,
             _ => names.user = name,

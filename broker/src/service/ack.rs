@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use super::deliver::{Place, Target};
 use super::{Broker, Caller, Error, Offsets};
-use crate::domain::{AckVerdict, Entry, Offset, Progress, Seek, SubscriptionName, Time, TopicId};
+use crate::domain::{
+    AckVerdict, Entry, Offset, Progress, Seek, SnapshotName, SubscriptionName, Time, TopicId,
+};
 use crate::store::{Limits, StoreError};
 
 /// How much is read at once to count the bytes of acknowledged messages.
@@ -60,6 +62,21 @@ impl Broker {
     ) -> Result<(), Error> {
         let (target, _) = self.target(caller.project()?, name)?;
         self.run(async move { target.seek(To::Time(time)).await }).await
+    }
+
+    /// Moves the position to where a snapshot of the same topic was taken; to the oldest kept message
+    /// if that is gone. `SnapshotNotFound`, `SnapshotOfAnother`, `TopicGone`.
+    pub async fn seek_to_snapshot(
+        &self,
+        caller: &Caller,
+        name: &SubscriptionName,
+        snapshot: &SnapshotName,
+    ) -> Result<(), Error> {
+        let project = caller.project()?;
+        let (target, _) = self.target(project, name)?;
+        let record = self.snapshot_record(project, snapshot)?;
+        let to = To::Life(record.topic_id, record.position);
+        self.run(async move { target.seek(to).await }).await
     }
 
     /// The first offset at or after `time`; `TimeOutOfBounds` past the last message.
@@ -171,7 +188,9 @@ impl Target {
             let to = match (to, &place.topic) {
                 (To::Offset(to), _) if (min..=max).contains(&to) => to,
                 (To::Offset(_), _) => return Err(Error::OffsetOutOfBounds),
-                (To::Time(_), None) => return Err(Error::TopicGone),
+                (To::Time(_) | To::Life(..), None) => return Err(Error::TopicGone),
+                (To::Life(life, to), Some(topic)) if topic.id() == life => to.clamp(min, max),
+                (To::Life(..), Some(_)) => return Err(Error::SnapshotOfAnother),
                 (To::Time(time), Some(topic)) => {
                     let found = self.broker.0.store.find_time(topic.id(), time).await?;
                     found.unwrap_or(max).clamp(min, max)
@@ -197,6 +216,8 @@ enum To {
     Offset(Offset),
     /// To the first message at or after it.
     Time(Time),
+    /// Within the bounds of this life of the topic, as near as there is something.
+    Life(TopicId, Offset),
 }
 
 /// Oldest and next offset that the position may be moved to.

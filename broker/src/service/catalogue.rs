@@ -8,10 +8,12 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use crate::domain::records::{
-    ProjectRecord, Record, SubscriptionRecord, TopicRecord, TrashRecord, UsageRecord, UserRecord,
+    ProjectRecord, Record, SnapshotRecord, SubscriptionRecord, TopicRecord, TrashRecord,
+    UsageRecord, UserRecord,
 };
 use crate::domain::{
-    Malformed, ProjectId, ProjectName, SubscriptionName, TopicId, TopicName, UserId, UserName,
+    Malformed, ProjectId, ProjectName, SnapshotName, SubscriptionName, TopicId, TopicName, UserId,
+    UserName,
 };
 use crate::store::{Change, ChangeSet, Scope, ScopeState};
 
@@ -158,6 +160,11 @@ pub(super) fn subscription_key(name: &SubscriptionName) -> String {
     format!("sub/{name}")
 }
 
+/// The key of a snapshot's record.
+pub(super) fn snapshot_key(name: &SnapshotName) -> String {
+    format!("snapshot/{name}")
+}
+
 /// The key of what is left of something deleted.
 pub(super) fn trash_key(id: uuid::Uuid) -> String {
     format!("trash/{id}")
@@ -253,6 +260,8 @@ pub(super) struct ProjectIndex {
     pub(super) topics_in_order: BTreeMap<u64, Arc<TopicRecord>>,
     pub(super) subscriptions: HashMap<SubscriptionName, Arc<SubscriptionRecord>>,
     pub(super) subscriptions_in_order: BTreeMap<u64, Arc<SubscriptionRecord>>,
+    /// By name.
+    pub(super) snapshots: BTreeMap<SnapshotName, Arc<SnapshotRecord>>,
     pub(super) trash: BTreeMap<String, Arc<TrashRecord>>,
     /// Daily figures, also of topics that are gone.
     pub(super) usage: BTreeMap<String, Arc<UsageRecord>>,
@@ -286,7 +295,10 @@ impl ProjectIndex {
 
     /// How much of the project's quota is used.
     pub(super) fn objects(&self) -> usize {
-        self.topics.len().saturating_add(self.subscriptions.len())
+        self.topics
+            .len()
+            .saturating_add(self.subscriptions.len())
+            .saturating_add(self.snapshots.len())
     }
 }
 
@@ -304,6 +316,9 @@ impl Index for ProjectIndex {
                 let record = Arc::new(record);
                 self.subscriptions_in_order.insert(record.order, Arc::clone(&record));
                 self.subscriptions.insert(record.name.clone(), record);
+            }
+            Record::Snapshot(record) if key == snapshot_key(&record.name) => {
+                self.snapshots.insert(record.name.clone(), Arc::new(record));
             }
             Record::Trash(trash) => {
                 self.trash.insert(key, Arc::new(trash));
@@ -326,6 +341,10 @@ impl Index for ProjectIndex {
             && let Some(old) = name.parse().ok().and_then(|name| self.subscriptions.remove(&name))
         {
             self.subscriptions_in_order.remove(&old.order);
+        } else if kind == "snapshot" {
+            if let Ok(name) = name.parse() {
+                self.snapshots.remove::<SnapshotName>(&name);
+            }
         } else if kind == "trash" {
             self.trash.remove(key);
         } else if kind == "usage" {

@@ -40,6 +40,9 @@ pub enum Error {
     /// No such subscription.
     #[error("subscription not found")]
     SubscriptionNotFound,
+    /// No such snapshot.
+    #[error("snapshot not found")]
+    SnapshotNotFound,
     /// No such user.
     #[error("user not found")]
     UserNotFound,
@@ -58,6 +61,12 @@ pub enum Error {
     /// The subscription's name is taken.
     #[error("subscription exists")]
     SubscriptionExists,
+    /// The snapshot's name is taken.
+    #[error("snapshot exists")]
+    SnapshotExists,
+    /// A snapshot of another topic, or of an earlier one of the same name.
+    #[error("snapshot of another topic")]
+    SnapshotOfAnother,
     /// The user's name is taken.
     #[error("user exists")]
     UserExists,

@@ -23,6 +23,7 @@ mod retention;
 mod rights;
 mod roles;
 mod routes;
+mod snapshots;
 mod subscriptions;
 mod sweep;
 #[cfg(test)]
@@ -59,7 +60,7 @@ pub use roles::{RoleSettings, Roles};
 pub use routes::Route;
 pub use views::{
     MembershipView, NewSubscription, NewUser, Offsets, Page, PageRequest, ProjectView, Pulled,
-    SubscriptionView, TopicView, UserView,
+    SnapshotView, SubscriptionView, TopicView, UserView,
 };
 
 use crate::clock::Clock;

@@ -39,7 +39,7 @@ macro_rules! routes {
     };
 }
 
-// `:modifyAlert`, `:modifyRetention`, `:read` and `:seek` are ours.
+// `:modifyAlert`, `:modifyRetention`, `:read`, `:seek` and snapshots are ours.
 routes! {
     UsersCreate = "users:create" [] [ServiceAdmin];
     ProjectsList = "projects:list" [] [ServiceAdmin];
@@ -65,6 +65,10 @@ routes! {
     SubscriptionsSeek = "subscriptions:seek" [ProjectAdmin, Consumer] [ServiceAdmin];
     SubscriptionsModifyAcl = "subscriptions:modifyAcl" [ProjectAdmin] [ServiceAdmin];
     SubscriptionsModifyAlert = "subscriptions:modifyAlert" [ProjectAdmin] [ServiceAdmin];
+    SnapshotsList = "snapshots:list" [ProjectAdmin, Consumer] [ServiceAdmin];
+    SnapshotsShow = "snapshots:show" [ProjectAdmin, Consumer] [ServiceAdmin];
+    SnapshotsCreate = "snapshots:create" [ProjectAdmin, Consumer] [ServiceAdmin];
+    SnapshotsDelete = "snapshots:delete" [ProjectAdmin, Consumer] [ServiceAdmin];
     TopicsList = "topics:list" [ProjectAdmin, Publisher] [ServiceAdmin];
     TopicsAcl = "topics:acl" [ProjectAdmin] [ServiceAdmin];
     TopicsRead = "topics:read" [ProjectAdmin] [ServiceAdmin];

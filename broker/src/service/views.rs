@@ -5,8 +5,8 @@ use std::sync::Arc;
 use crate::domain::records::AckMode;
 use crate::domain::roles::{ProjectRole, ServiceRole};
 use crate::domain::{
-    AlertSettings, Entry, Offset, ProjectName, RetentionSettings, SubscriptionName, Time,
-    TopicName, UserId, UserName,
+    AlertSettings, Entry, Offset, ProjectName, RetentionSettings, SnapshotName, SubscriptionName,
+    Time, TopicName, UserId, UserName,
 };
 
 /// A project.
@@ -58,6 +58,23 @@ pub struct SubscriptionView {
     pub created: Time,
     /// May be empty.
     pub alert: AlertSettings,
+}
+
+/// A snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SnapshotView {
+    /// Its project's present name.
+    pub project: ProjectName,
+    /// Its name.
+    pub name: SnapshotName,
+    /// The subscription it was taken of.
+    pub subscription: SubscriptionName,
+    /// Its topic then.
+    pub topic: TopicName,
+    /// The position.
+    pub position: Offset,
+    /// When it was taken.
+    pub created: Time,
 }
 
 /// A user, as the caller may see it: what is `None` or empty is not to be shown.

@@ -177,6 +177,25 @@ prop_compose! {
 }
 
 prop_compose! {
+    fn snapshot()(
+        (name, subscription, topic, topic_id) in (name(), name(), name(), uuid()),
+        (order, position) in any::<(u64, u64)>(),
+        (created, created_by) in (time(), maybe_user()),
+    ) -> Record {
+        Record::Snapshot(SnapshotRecord {
+            name,
+            order,
+            subscription,
+            topic,
+            topic_id: TopicId(topic_id),
+            position: Offset(position),
+            created,
+            created_by,
+        })
+    }
+}
+
+prop_compose! {
     fn trash()(
         name: String,
         deleted in time(),
@@ -202,7 +221,7 @@ prop_compose! {
 }
 
 fn record() -> impl Strategy<Value = Record> {
-    prop_oneof![project(), user(), topic(), subscription(), trash(), usage()]
+    prop_oneof![project(), user(), topic(), subscription(), snapshot(), trash(), usage()]
 }
 
 proptest! {

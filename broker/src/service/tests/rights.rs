@@ -3,7 +3,7 @@
 use super::*;
 use crate::domain::roles::{ProjectRole, ServiceRole};
 
-const ROUTES: [(Route, &str); 34] = [
+const ROUTES: [(Route, &str); 38] = [
     (Route::UsersCreate, "SA"),
     (Route::ProjectsList, "SA"),
     (Route::ProjectsAddUser, "SA PA"),
@@ -28,6 +28,10 @@ const ROUTES: [(Route, &str); 34] = [
     (Route::SubscriptionsSeek, "SA PA C"),
     (Route::SubscriptionsModifyAcl, "SA PA"),
     (Route::SubscriptionsModifyAlert, "SA PA"),
+    (Route::SnapshotsList, "SA PA C"),
+    (Route::SnapshotsShow, "SA PA C"),
+    (Route::SnapshotsCreate, "SA PA C"),
+    (Route::SnapshotsDelete, "SA PA C"),
     (Route::TopicsList, "SA PA P"),
     (Route::TopicsAcl, "SA PA"),
     (Route::TopicsRead, "SA PA"),
