@@ -1,0 +1,237 @@
+//! The whole of the rights: every operation by every kind of caller in its own, a foreign and a
+//! deleted project, inside and outside of the ACL, against rules written by hand (`matrix.txt`).
+
+use crate::api::{Api, Seen, field};
+
+/// One operation and who gets through.
+struct Rule {
+    method: &'static str,
+    path: &'static str,
+    body: &'static str,
+    granted: Vec<&'static str>,
+}
+
+/// A kind of caller: short name, roles in project P, roles in the service.
+type Kind = (&'static str, &'static [&'static str], &'static [&'static str]);
+
+const KINDS: [Kind; 14] = [
+    ("PA", &["project_admin"], &[]),
+    ("P", &["publisher"], &[]),
+    ("C", &["consumer"], &[]),
+    ("PA P", &["project_admin", "publisher"], &[]),
+    ("PA C", &["consumer", "project_admin"], &[]),
+    ("SA P", &["publisher"], &["service_admin"]),
+    ("SA C", &["consumer"], &["service_admin"]),
+    ("SA", &[], &["service_admin"]),
+    ("PW", &[], &["push_worker"]),
+    ("AV", &[], &["admin_viewer"]),
+    ("MV", &[], &["metrics_viewer"]),
+    ("RA", &[], &["register_admin"]),
+    ("AA", &[], &["argo_api_authn"]),
+    // A member of the project without any role.
+    ("", &[], &[]),
+];
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Own,
+    Foreign,
+    Deleted,
+}
+
+/// What the gate says. Whatever comes behind it is not asked here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Through,
+    Unauthorized,
+    Forbidden,
+    NoProject,
+}
+
+/// Who asks: nobody, a token that is none, or a user.
+#[derive(Clone, Copy)]
+enum Who {
+    Nobody,
+    Unknown,
+    User(usize),
+}
+
+fn rules() -> Vec<Rule> {
+    let lines = include_str!("matrix.txt").lines();
+    let lines = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let rule = |line: &'static str| {
+        let (operation, granted) = line.rsplit_once(" : ").unwrap();
+        let (method, rest) = operation.split_once(' ').unwrap();
+        let (path, body) = rest.split_once(' ').unwrap_or((rest, ""));
+        Rule { method, path, body, granted: granted.split(' ').collect() }
+    };
+    lines.map(rule).collect()
+}
+
+impl Rule {
+    fn makes_the_project(&self) -> bool {
+        (self.method, self.path) == ("POST", "/v1/projects/{P}")
+    }
+
+    fn verdict(&self, who: Who, place: Place, in_acl: bool) -> Verdict {
+        let names_project = self.path.contains("{P}");
+        if self.granted == ["ALL"] {
+            return Verdict::Through;
+        }
+        let kind = match who {
+            Who::Nobody => return Verdict::Unauthorized,
+            _ if names_project && place == Place::Deleted && !self.makes_the_project() => {
+                return Verdict::NoProject;
+            }
+            Who::Unknown => return Verdict::Unauthorized,
+            Who::User(at) => KINDS[at],
+        };
+        if self.granted == ["ANY"] {
+            return Verdict::Through;
+        }
+        let counts = |short: &&str| match *short {
+            "PA" | "P" | "C" => names_project && place == Place::Own,
+            _ => true,
+        };
+        let held: Vec<_> =
+            kind.0.split(' ').filter(|short| !short.is_empty()).filter(counts).collect();
+        if held.is_empty() {
+            return Verdict::Unauthorized;
+        }
+        let is_granted = held
+            .iter()
+            .any(|short| self.granted.iter().any(|grant| grant.trim_start_matches('~') == *short));
+        let by_acl = |short: &&str| self.granted.contains(&format!("~{short}").as_str());
+        if !is_granted || (held.iter().any(by_acl) && !in_acl) {
+            return Verdict::Forbidden;
+        }
+        Verdict::Through
+    }
+}
+
+/// Projects P and Q with all that the operations name, D deleted, and a user of each kind.
+struct House {
+    api: Api,
+    tokens: Vec<String>,
+    member: String,
+    uuid: String,
+    registration: String,
+}
+
+impl House {
+    async fn new(in_acl: bool) -> Self {
+        let api = Api::new().await;
+        for project in ["P", "Q", "D"] {
+            api.post(&format!("/v1/projects/{project}"), "{}").await.ok();
+        }
+        let mut tokens = Vec::new();
+        let mut names = Vec::new();
+        for (at, (_, project, service)) in KINDS.iter().enumerate() {
+            let name = format!("kind{at}");
+            let body = serde_json::json!({
+                "projects": [{"project": "P", "roles": project}],
+                "service_roles": service,
+            });
+            let made = api.post(&format!("/v1/users/{name}"), &body.to_string()).await.ok();
+            tokens.push(field(&made, "token"));
+            names.push(name);
+        }
+        let acl = if in_acl { names } else { Vec::new() };
+        let acl = serde_json::json!({ "authorized_users": acl }).to_string();
+        let body = r#"{"projects": [{"project": "P", "roles": ["consumer"]},
+            {"project": "Q", "roles": ["consumer"]}, {"project": "D", "roles": ["consumer"]}]}"#;
+        let member = api.post("/v1/users/m", body).await.ok();
+        api.post("/v1/users/outsider", "{}").await.ok();
+        for project in ["P", "Q"] {
+            let path = |rest: &str| format!("/v1/projects/{project}/{rest}");
+            let schema = r#"{"type": "json", "schema": {"type": "object"}}"#;
+            api.post(&path("schemas/x"), schema).await.ok();
+            api.put(&path("topics/t"), "").await.ok();
+            let of_topic = format!(r#"{{"topic": "projects/{project}/topics/t"}}"#);
+            api.put(&path("subscriptions/s"), &of_topic).await.ok();
+        }
+        api.post("/v1/projects/P/topics/t:modifyAcl", &acl).await.ok();
+        api.post("/v1/projects/P/subscriptions/s:modifyAcl", &acl).await.ok();
+        api.delete("/v1/projects/D").await.ok();
+        let filed = r#"{"name": "filed", "email": "f@example.org"}"#;
+        let registration = api.post("/v1/registrations", filed).await.ok();
+        Self {
+            tokens,
+            member: field(&member, "token"),
+            uuid: field(&member, "uuid"),
+            registration: field(&registration, "uuid"),
+            api,
+        }
+    }
+
+    async fn ask(&self, rule: &Rule, who: Who, place: Place) -> Seen {
+        let project = match place {
+            Place::Own => "P",
+            Place::Foreign => "Q",
+            Place::Deleted => "D",
+        };
+        let path = rule
+            .path
+            .replace("{P}", project)
+            .replace("{token}", &self.member)
+            .replace("{uuid}", &self.uuid)
+            .replace("{registration}", &self.registration);
+        let token = match who {
+            Who::Nobody => "",
+            Who::Unknown => "0123456789012345678901234567890123456789012345678901234567890123",
+            Who::User(at) => &self.tokens[at],
+        };
+        let body = rule.body.replace("{P}", project);
+        self.api.call(rule.method, &path, token, body.as_bytes()).await
+    }
+}
+
+fn seen(answer: &Seen) -> Verdict {
+    let says = |message: &str| answer.body.contains(&format!("\"message\": \"{message}\","));
+    match answer.status {
+        401 if says("Unauthorized") => Verdict::Unauthorized,
+        403 if says("Access to this resource is forbidden") => Verdict::Forbidden,
+        404 if says("project doesn't exist") => Verdict::NoProject,
+        404 if says("404 page not found") => panic!("no such route"),
+        500.. => panic!("{answer:?}"),
+        _ => Verdict::Through,
+    }
+}
+
+#[actix_web::test]
+async fn every_operation_by_everybody_everywhere() {
+    let rules = rules();
+    assert_eq!(rules.iter().map(|rule| rule.granted.len()).sum::<usize>(), 135, "grants");
+    let everybody = [Who::Nobody, Who::Unknown].into_iter().chain((0..KINDS.len()).map(Who::User));
+    let (mut cells, mut wrong) = (0, Vec::new());
+    for (place, in_acl) in
+        [(Place::Own, false), (Place::Own, true), (Place::Foreign, false), (Place::Deleted, false)]
+    {
+        let mut house = House::new(in_acl).await;
+        for rule in &rules {
+            for who in everybody.clone() {
+                let wanted = rule.verdict(who, place, in_acl);
+                let answer = house.ask(rule, who, place).await;
+                let got = seen(&answer);
+                let name = match who {
+                    Who::Nobody => "nobody",
+                    Who::Unknown => "unknown",
+                    Who::User(at) => KINDS[at].0,
+                };
+                if got != wanted {
+                    let Rule { method, path, .. } = rule;
+                    wrong.push(format!(
+                        "{method} {path} {place:?} acl:{in_acl} {name}: {got:?}, not {wanted:?}"
+                    ));
+                }
+                cells += 1;
+                // What was changed is made anew, so that each cell meets the same house.
+                if rule.method != "GET" && answer.status == 200 {
+                    house = House::new(in_acl).await;
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{} of {cells}:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(cells > 2_000, "{cells}");
+}
