@@ -5,6 +5,7 @@ import time
 from datetime import datetime, timedelta, timezone
 
 from argo_ams_library import AmsException, AmsMessage, AmsServiceException, ArgoMessagingService
+from argo_ams_library.amsuser import AmsUser, AmsUserProject
 from argo_ams_library.amsexceptions import AmsBalancerException, AmsTimeoutException
 
 from checks import Checks, Failed, equal, expect
@@ -145,12 +146,8 @@ def run(checks: Checks, ams: Ams) -> None:
         equal(lib.ack_sub("big", [ack]), True)
         refused(lambda: lib.publish("t", AmsMessage(data=os.urandom(8 << 20))), 413, "Message size is too large")
         equal(lib.getoffsets_sub("big", "max"), 8, "nothing of it is stored")
-    with checks.check("library: users and projects"):
-        equal(lib.get_project(PROJECT)["name"], PROJECT)
-        profile = service(tokens["pub"]).get_user_profile()
-        equal((profile.name, profile.email, [(p.project, p.roles) for p in profile.projects]),
-              ("pub", "pub@example.org", [(PROJECT, ["publisher"])]), "profile")
-        equal(lib.status()["status"], "ok")
+    people(checks, lib, service, tokens["pub"])
+    figures(checks, lib, service(tokens["pub"]))
     with checks.check("library: delete; the subscription outlives its topic and says so"):
         equal(lib.delete_sub("big"), {})
         equal(lib.has_sub("big"), False)
@@ -161,3 +158,68 @@ def run(checks: Checks, ams: Ams) -> None:
         lib.create_topic("t")
         equal(lib.publish("t", AmsMessage(data="again")), {"messageIds": ["0"]}, "a new life counts from 0")
         equal([m.get_data() for m in lib.pullack_sub("s")], [b"again"], "and its old subscription sees it")
+
+
+def people(checks: Checks, lib: ArgoMessagingService, service, publisher_token: str) -> None:
+    """Users, members and projects."""
+    with checks.check("library: users are made, found in every way, changed, listed, given a new token, deleted"):
+        made = lib.create_user(AmsUser(name="ann", email="ann@example.org", firstname="Ann", projects=[
+            AmsUserProject(project=PROJECT, roles=["consumer"])], service_roles=["metrics_viewer"]))
+        equal((made.name, made.email, made.firstname, made.service_roles),
+              ("ann", "ann@example.org", "Ann", ["metrics_viewer"]), "create_user")
+        equal([(p.project, p.roles) for p in made.projects], [(PROJECT, ["consumer"])], "its project")
+        refused(lambda: lib.create_user(AmsUser(name="ann")), 409, "User already exists")
+        for found in (lib.get_user("ann"), lib.get_user_by_token(made.token), lib.get_user_by_uuid(made.uuid),
+                      service(made.token).get_user_profile()):
+            equal((found.uuid, found.token, found.created_by), (made.uuid, made.token, "admin"), "found")
+        changed = lib.update_user("ann", last_name="Other", username="anna", service_roles=["admin_viewer"],
+                                  projects=[AmsUserProject(project=PROJECT, roles=["publisher"])])
+        equal((changed.name, changed.uuid, changed.firstname, changed.lastname, changed.service_roles),
+              ("anna", made.uuid, "Ann", "Other", ["admin_viewer"]), "update_user")
+        refused(lambda: lib.get_user("ann"), 404, "User doesn't exist")
+        page = lib.list_users(page_size=2)
+        equal((len(page.users), page.total_size), (2, 4), "list_users")
+        equal(([u.name for u in page.users], page.users[0].projects[0].roles), (["anna", "sub"], ["publisher"]), "newest first")
+        rest = lib.list_users(page_size=2, next_page_token=page.next_page_token)
+        equal(([u.name for u in rest.users], rest.next_page_token), (["pub", "admin"], ""), "the second page")
+        fresh = lib.refresh_user_token("anna")
+        expect(fresh.token != made.token, "the token is the same")
+        refused(lambda: service(made.token).get_user_profile(), 401, "Unauthorized")
+        equal(service(fresh.token).get_user_profile().name, "anna", "the new token")
+        lib.delete_user("anna")
+        refused(lambda: lib.delete_user("anna"), 404, "User doesn't exist")
+        refused(lambda: service(fresh.token).get_user_profile(), 401, "Unauthorized")
+    with checks.check("library: members and projects"):
+        equal(lib.create_project("SIDE", "beside")["description"], "beside", "create_project")
+        equal(lib.update_project("SIDE", description="other", updated_name="ASIDE")["name"], "ASIDE", "update_project")
+        member = lib.create_project_member("mem", "ASIDE", ["consumer"], "mem@example.org")
+        equal((member.name, [(p.project, p.roles) for p in member.projects]), ("mem", [("ASIDE", ["consumer"])]))
+        equal(lib.add_project_member("pub", "ASIDE", ["publisher"]).name, "pub", "add_project_member")
+        refused(lambda: lib.add_project_member("pub", "ASIDE", ["publisher"]), 409, "already a member")
+        equal(lib.get_project_member("pub", "ASIDE").name, "pub", "get_project_member")
+        equal(lib.remove_project_member("pub", "ASIDE"), {}, "remove_project_member")
+        refused(lambda: lib.get_project_member("pub", "ASIDE"), 404, "User doesn't exist")
+        lib.delete_project("ASIDE")
+        refused(lambda: lib.get_project("ASIDE"), 404, "project doesn't exist")
+        lib.delete_user("mem")
+        equal(lib.get_project(PROJECT)["name"], PROJECT)
+        profile = service(publisher_token).get_user_profile()
+        equal((profile.name, profile.email, [(p.project, p.roles) for p in profile.projects]),
+              ("pub", "pub@example.org", [(PROJECT, ["publisher"])]), "profile")
+
+
+def figures(checks: Checks, lib: ArgoMessagingService, publisher: ArgoMessagingService) -> None:
+    """Status, version, metrics, reports."""
+    with checks.check("library: status, version, metrics and reports"):
+        equal(lib.status()["status"], "ok")
+        expect(lib.version()["os"], "version")
+        names = {metric["metric"] for metric in lib.metrics()["metrics"]}
+        equal(names, {"ams_node.cpu_usage", "ams_node.memory_usage"}, "metrics")
+        report = lib.va_metrics(projects=[PROJECT])
+        (project,) = report["projects_metrics"]["projects"]
+        equal((project["project"], project["message_count"]), (PROJECT, 8), "va_metrics")
+        equal(publisher.usage_report()["va_metrics"]["projects_metrics"]["projects"], [], "usage_report of no admin")
+    with checks.check("library: push is refused while there is none, and a pull subscription stays one"):
+        refused(lambda: lib.pushconfig_sub("s", "https://example.org/push"), 409,
+                "Push functionality is currently disabled")
+        equal(lib.pushconfig_sub("s"), {}, "an empty push config")

@@ -1,4 +1,5 @@
-//! The data directory of the first landing, which every later version must open.
+//! Data directories of earlier versions, which every later one must open: that of the first landing, and
+//! one with snapshots, indexes and slots that were used again.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,7 +16,8 @@ use crate::domain::{
 use crate::store::embedded::{Settings, open};
 use crate::store::{Change, Limits, Outcome, Scope, Store};
 
-const DIR: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/first-landing");
+const FIRST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/first-landing");
+const SNAPSHOTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/snapshots");
 const ALL: Limits = Limits { messages: u64::MAX, bytes: u64::MAX };
 const DAY: u64 = 86_400;
 
@@ -99,13 +101,17 @@ fn changes(version: u64) -> Vec<Change> {
 const SCOPE_VERSIONS: u64 = 160;
 const SAVES: u64 = 20;
 
-/// What the fixture holds, written once before the first landing and never again; here it shows that
-/// this version still writes what it reads.
+/// Slots that never grow.
+fn settings() -> Settings {
+    Settings { max_slot: 64 << 10, ..Settings::small() }
+}
+
+/// What the fixtures hold, each written once and never again; here it shows that this version still
+/// writes what it reads.
 #[tokio::test]
-async fn what_the_fixture_holds_is_read_back_when_it_is_written_today() {
+async fn what_the_fixtures_hold_is_read_back_when_it_is_written_today() {
     let dir = tempfile::tempdir().unwrap();
-    let store =
-        open(dir.path(), Settings { max_slot: 64 << 10, ..Settings::small() }).await.unwrap();
+    let store = open(dir.path(), settings()).await.unwrap();
     for number in 0..4 {
         assert_eq!(store.create(topic(number)).await.unwrap(), Outcome::Applied(()));
     }
@@ -134,6 +140,12 @@ async fn what_the_fixture_holds_is_read_back_when_it_is_written_today() {
     assert_eq!(store.delete(subscription(1)).await.unwrap(), Outcome::Applied(()));
     is_as_written(&*store).await;
     store.close_store().await.unwrap();
+    if std::env::var_os("GENERATE").is_some() {
+        for file in std::fs::read_dir(dir.path()).unwrap() {
+            let file = file.unwrap();
+            std::fs::copy(file.path(), Path::new(SNAPSHOTS).join(file.file_name())).unwrap();
+        }
+    }
     let store = open(dir.path(), Settings::small()).await.unwrap();
     is_as_written(&*store).await;
 }
@@ -149,25 +161,41 @@ fn copy_of(dir: &Path) -> tempfile::TempDir {
 
 #[tokio::test]
 async fn the_data_of_the_first_landing_is_read_back_whole() {
-    let copy = copy_of(Path::new(DIR));
+    let copy = copy_of(Path::new(FIRST));
     // There is a seal in each log: the second slot of each is in use.
     for slot in ["e001", "s001"] {
         assert!(std::fs::read(copy.path().join(slot)).unwrap().starts_with(b"AMSslot\n"));
     }
+    is_opened_and_goes_on(copy.path()).await;
+}
+
+#[tokio::test]
+async fn data_with_snapshots_and_slots_used_again_is_read_back_whole() {
+    let copy = copy_of(Path::new(SNAPSHOTS));
+    let names: Vec<String> = std::fs::read_dir(copy.path())
+        .unwrap()
+        .map(|file| file.unwrap().file_name().into_string().unwrap())
+        .collect();
+    let begins = |text: &str| names.iter().filter(|name| name.starts_with(text)).count();
+    assert_eq!(begins("snap"), 2);
+    assert!(names.iter().any(|name| name.ends_with(".idx")), "{names:?}");
+    is_opened_and_goes_on(copy.path()).await;
+    let row = serde_json::json!({"what": "data of earlier versions is opened", "fixtures": 2});
+    super::figures("F25", &row);
+}
+
+async fn is_opened_and_goes_on(dir: &Path) {
     // Twice, as it was and as this version left it.
     for _ in 0..2 {
-        let store = open(copy.path(), Settings::small()).await.unwrap();
+        let store = open(dir, Settings::small()).await.unwrap();
         is_as_written(&*store).await;
         store.close_store().await.unwrap();
     }
-    // And it goes on.
-    let store = open(copy.path(), Settings::small()).await.unwrap();
+    let store = open(dir, Settings::small()).await.unwrap();
     let head = store.head(topic(0)).await.unwrap().unwrap();
     let next = super::entry(&head, 5, 2, 100);
     let answer = store.commit(topic(0), Arc::clone(&next)).await.unwrap();
     assert_eq!(answer, Outcome::Applied(head.after(&next)));
-    let row = serde_json::json!({"what": "data of earlier versions is opened", "fixtures": 1});
-    super::figures("F25", &row);
 }
 
 async fn is_as_written(store: &dyn Store) {
