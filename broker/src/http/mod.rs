@@ -13,6 +13,7 @@ mod cors;
 mod error;
 mod gate;
 mod json;
+mod members;
 mod paging;
 mod path;
 mod projects;

@@ -8,7 +8,7 @@ use std::pin::Pin;
 use super::call::Call;
 use super::error::Refusal;
 use super::reply::Reply;
-use super::{projects, publish, pull, service_info, subscriptions, topics, users};
+use super::{members, projects, publish, pull, service_info, subscriptions, topics, users};
 use crate::domain::{ProjectName, SubscriptionName, TopicName, UserName};
 use crate::service::{Caller, Route};
 
@@ -23,6 +23,10 @@ pub(super) enum Action {
     Service(Route, for<'a> fn(&'a Call<'_>, &'a Caller) -> Answer<'a>),
     /// A user of the service.
     User(Route, for<'a> fn(&'a Call<'_>, &'a Caller, &'a UserName) -> Answer<'a>),
+    /// A user of the service, by a token.
+    Token(Route, for<'a> fn(&'a Call<'_>, &'a Caller, &'a str) -> Answer<'a>),
+    /// Something of the service, by its id as text.
+    Uuid(Route, for<'a> fn(&'a Call<'_>, &'a Caller, &'a str) -> Answer<'a>),
     /// A project.
     Project(Route, for<'a> fn(&'a Call<'_>, &'a Caller, &'a ProjectName) -> Answer<'a>),
     /// A user of a project.
@@ -57,8 +61,10 @@ pub(super) struct Row {
 pub(super) struct Names<'a> {
     pub(super) project: &'a str,
     pub(super) subscription: &'a str,
+    pub(super) token: &'a str,
     pub(super) topic: &'a str,
     pub(super) user: &'a str,
+    pub(super) uuid: &'a str,
 }
 
 const fn row(method: &'static str, pattern: &'static str, action: Action) -> Row {
@@ -93,11 +99,18 @@ macro_rules! table {
 #[rustfmt::skip]
 static TABLE: &[Row] = table! {
     /*  2 */ "GET" "/v1/status" Open[] service_info::status();
+    /*  4 */ "GET" "/v1/users:byToken/{token}" Token[UsersByToken] users::by_token(caller, token);
+    /*  5 */ "GET" "/v1/users:byUUID/{uuid}" Uuid[UsersByUuid] users::by_uuid(caller, uuid);
+    /*  6 */ "GET" "/v1/users" Service[UsersList] users::list(caller);
     /*  7 */ "GET" "/v1/users/profile" Open[] users::profile();
+    /*  9 */ "GET" "/v1/users/{user}" User[UsersShow] users::show(caller, user);
+    /* 10 */ "POST" "/v1/users/{user}:refreshToken" User[UsersRefreshToken] users::refresh_token(caller, user);
     /* 11 */ "POST" "/v1/users/{user}" User[UsersCreate] users::create(caller, user);
+    /* 12 */ "PUT" "/v1/users/{user}" User[UsersUpdate] users::update(caller, user);
+    /* 13 */ "DELETE" "/v1/users/{user}" User[UsersDelete] users::delete(caller, user);
     /* 20 */ "GET" "/v1/projects" Service[ProjectsList] projects::list(caller);
-    /* 22 */ "POST" "/v1/projects/{project}/members/{user}:add" Member[ProjectsAddUser] users::add(caller, project, user);
-    /* 25 */ "POST" "/v1/projects/{project}/members/{user}" Member[ProjectsCreateUser] users::create_member(caller, project, user);
+    /* 22 */ "POST" "/v1/projects/{project}/members/{user}:add" Member[ProjectsAddUser] members::add(caller, project, user);
+    /* 25 */ "POST" "/v1/projects/{project}/members/{user}" Member[ProjectsCreateUser] members::create(caller, project, user);
     /* 28 */ "GET" "/v1/projects/{project}" Project[ProjectsShow] projects::show(caller, project);
     /*ours*/ "POST" "/v1/projects/{project}:modifyAlert" Project[ProjectsModifyAlert] projects::modify_alert(caller, project);
     /* 29 */ "POST" "/v1/projects/{project}" Project[ProjectsCreate] projects::create(caller, project);
@@ -164,7 +177,9 @@ fn names<'p>(pattern: &str, path: &[&'p str]) -> Option<Names<'p>> {
         match variable {
             "project" => names.project = name,
             "subscription" => names.subscription = name,
+            "token" => names.token = name,
             "topic" => names.topic = name,
+            "uuid" => names.uuid = name,
             _ => names.user = name,
         }
     }
@@ -174,13 +189,14 @@ fn names<'p>(pattern: &str, path: &[&'p str]) -> Option<Names<'p>> {
 #[cfg(test)]
 mod tests {
     use super::super::path::Path;
-    use super::{Refusal, TABLE, find};
+    use super::{Names, Refusal, TABLE, find};
 
     fn found(method: &str, path: &str) -> String {
         let path = Path::new(path);
         match find(method, &path.segments().unwrap()) {
             Ok((row, names)) => {
-                let names = [names.project, names.subscription, names.topic, names.user];
+                let Names { project, subscription, token, topic, user, uuid } = names;
+                let names = [project, subscription, token, topic, user, uuid];
                 format!("{} {}", row.pattern, names.join(" ").trim())
             }
             Err(Refusal::WrongMethod) => String::from("405"),
@@ -199,7 +215,11 @@ mod tests {
         assert_eq!(found("POST", "/v1/projects/P/topics/t:foo"), "404");
         assert_eq!(found("POST", "/v1/users/u:foo"), "/v1/users/{user} u:foo");
         assert_eq!(found("GET", "/v1/users/profile"), "/v1/users/profile ");
-        assert_eq!(found("GET", "/v1/users/u"), "404");
+        assert_eq!(found("GET", "/v1/users/u"), "/v1/users/{user} u");
+        assert_eq!(found("POST", "/v1/users/profile"), "/v1/users/{user} profile");
+        assert_eq!(found("GET", "/v1/users:byToken/t"), "/v1/users:byToken/{token} t");
+        assert_eq!(found("GET", "/v1/users:byUUID/i"), "/v1/users:byUUID/{uuid} i");
+        assert_eq!(found("GET", "/v1/users:foo/t"), "404");
         assert_eq!(found("HEAD", "/v1/status"), "404");
         assert_eq!(found("HEAD", "/v1/version"), "405");
         assert_eq!(found("GET", "/v1/projects/P/topics/t/subscriptions/s"), "404");

@@ -14,12 +14,14 @@ mod deliver;
 mod error;
 mod facts;
 mod feed;
+mod members;
 mod open;
 mod projects;
 mod publish;
 mod pull;
 mod retention;
 mod rights;
+mod shown;
 mod subscriptions;
 mod sweep;
 #[cfg(test)]
@@ -53,7 +55,7 @@ pub use pull::Puller;
 pub use rights::{Caller, Route};
 pub use views::{
     MembershipView, NewSubscription, NewUser, Offsets, Page, PageRequest, ProjectView, Pulled,
-    SubscriptionView, TopicView, UserView,
+    SubscriptionView, TopicView, UserChange, UserView,
 };
 
 use crate::clock::Clock;

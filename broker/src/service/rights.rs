@@ -7,8 +7,22 @@ use crate::domain::{ProjectId, ProjectName, UserId, UserName};
 /// A route, by its AMS name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Route {
+    /// `users:byToken`
+    UsersByToken,
+    /// `users:byUUID`
+    UsersByUuid,
+    /// `users:list`
+    UsersList,
+    /// `users:show`
+    UsersShow,
+    /// `users:refreshToken`
+    UsersRefreshToken,
     /// `users:create`
     UsersCreate,
+    /// `users:update`
+    UsersUpdate,
+    /// `users:delete`
+    UsersDelete,
     /// `projects:list`
     ProjectsList,
     /// `projects:addUser`
@@ -77,7 +91,14 @@ impl Route {
     /// Its AMS name.
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::UsersByToken => "users:byToken",
+            Self::UsersByUuid => "users:byUUID",
+            Self::UsersList => "users:list",
+            Self::UsersShow => "users:show",
+            Self::UsersRefreshToken => "users:refreshToken",
             Self::UsersCreate => "users:create",
+            Self::UsersUpdate => "users:update",
+            Self::UsersDelete => "users:delete",
             Self::ProjectsList => "projects:list",
             Self::ProjectsAddUser => "projects:addUser",
             Self::ProjectsCreateUser => "projects:createUser",
@@ -116,7 +137,16 @@ impl Route {
     const fn project_roles(self) -> &'static [ProjectRole] {
         use ProjectRole::{Consumer, ProjectAdmin, Publisher};
         match self {
-            Self::UsersCreate | Self::ProjectsList | Self::ProjectsCreate => &[],
+            Self::UsersByToken
+            | Self::UsersByUuid
+            | Self::UsersList
+            | Self::UsersShow
+            | Self::UsersRefreshToken
+            | Self::UsersCreate
+            | Self::UsersUpdate
+            | Self::UsersDelete
+            | Self::ProjectsList
+            | Self::ProjectsCreate => &[],
             Self::SubscriptionsList
             | Self::SubscriptionsOffsets
             | Self::SubscriptionsTimeToOffset
@@ -149,8 +179,10 @@ impl Route {
 
     /// The roles in the service that may call it.
     const fn service_roles(self) -> &'static [ServiceRole] {
-        use ServiceRole::{PushWorker, ServiceAdmin};
+        use ServiceRole::{ArgoApiAuthn, PushWorker, ServiceAdmin};
         match self {
+            Self::UsersByUuid => &[ServiceAdmin, ArgoApiAuthn],
+            Self::UsersByToken => &[ServiceAdmin, PushWorker],
             Self::SubscriptionsShow | Self::SubscriptionsPull | Self::SubscriptionsAcknowledge => {
                 &[ServiceAdmin, PushWorker]
             }

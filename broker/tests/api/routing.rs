@@ -26,10 +26,6 @@ async fn what_is_no_route_answers_404_with_an_envelope() {
         ("PATCH", "/v1/projects/P"),
         ("POST", "/v1/status"),
         // Routes of AMS that are not here yet.
-        ("GET", "/v1/users"),
-        ("GET", "/v1/users/u"),
-        ("GET", "/v1/users/usageReport"),
-        ("GET", "/v1/users:byToken/abc"),
         ("GET", "/v1/metrics"),
         ("GET", "/v1/projects/P/members"),
         ("GET", "/v1/projects/P/schemas"),

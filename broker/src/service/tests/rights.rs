@@ -3,8 +3,15 @@
 use super::*;
 use crate::domain::roles::{ProjectRole, ServiceRole};
 
-const ROUTES: [(Route, &str); 32] = [
+const ROUTES: [(Route, &str); 39] = [
+    (Route::UsersByToken, "SA PW"),
+    (Route::UsersByUuid, "SA AA"),
+    (Route::UsersList, "SA"),
+    (Route::UsersShow, "SA"),
+    (Route::UsersRefreshToken, "SA"),
     (Route::UsersCreate, "SA"),
+    (Route::UsersUpdate, "SA"),
+    (Route::UsersDelete, "SA"),
     (Route::ProjectsList, "SA"),
     (Route::ProjectsAddUser, "SA PA"),
     (Route::ProjectsCreateUser, "SA PA"),
