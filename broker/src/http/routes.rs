@@ -110,7 +110,11 @@ static TABLE: &[Row] = table! {
     /* 13 */ "DELETE" "/v1/users/{user}" User[UsersDelete] users::delete(caller, user);
     /* 20 */ "GET" "/v1/projects" Service[ProjectsList] projects::list(caller);
     /* 22 */ "POST" "/v1/projects/{project}/members/{user}:add" Member[ProjectsAddUser] members::add(caller, project, user);
+    /* 23 */ "POST" "/v1/projects/{project}/members/{user}:remove" Member[ProjectsRemoveUser] members::remove(caller, project, user);
+    /* 24 */ "GET" "/v1/projects/{project}/members/{user}" Member[ProjectsShowUser] members::show(caller, project, user);
     /* 25 */ "POST" "/v1/projects/{project}/members/{user}" Member[ProjectsCreateUser] members::create(caller, project, user);
+    /* 26 */ "PUT" "/v1/projects/{project}/members/{user}" Member[ProjectsUpdateUser] members::update(caller, project, user);
+    /* 27 */ "GET" "/v1/projects/{project}/members" Project[ProjectsListUsers] members::list(caller, project);
     /* 28 */ "GET" "/v1/projects/{project}" Project[ProjectsShow] projects::show(caller, project);
     /*ours*/ "POST" "/v1/projects/{project}:modifyAlert" Project[ProjectsModifyAlert] projects::modify_alert(caller, project);
     /* 29 */ "POST" "/v1/projects/{project}" Project[ProjectsCreate] projects::create(caller, project);

@@ -4,12 +4,32 @@
 use super::catalogue::{ServiceIndex, Versioned};
 use super::commit::Plan;
 use super::shown::Shown;
-use super::users::{project_roles, put};
-use super::{Broker, Caller, Error, NewUser, UserView};
+use super::users::{is_member, project_roles, put};
+use super::{Broker, Caller, Error, NewUser, Page, PageRequest, UserView};
 use crate::domain::records::{Membership, UserRecord};
 use crate::domain::{ProjectId, UserId, UserName};
 
 impl Broker {
+    /// `projects:listUsers`: newest first, view by the caller's role; only with `details` with their
+    /// projects.
+    pub fn project_users(
+        &self,
+        caller: &Caller,
+        page: PageRequest,
+        details: bool,
+    ) -> Result<Page<UserView>, Error> {
+        let project = caller.project()?;
+        self.list_users(Some(project), page, Shown::to(caller, project), details)
+    }
+
+    /// `projects:showUser`: view by the caller's role; who is no member is not there.
+    pub fn member(&self, caller: &Caller, name: &UserName) -> Result<UserView, Error> {
+        let project = caller.project()?;
+        let user = self.0.service.read().index.user(name).cloned();
+        let user = user.filter(|user| is_member(user, project)).ok_or(Error::UserNotFound)?;
+        self.user_view(&user, Shown::to(caller, project))
+    }
+
     /// `projects:createUser`: a new user with `roles` in the caller's project; full view with token,
     /// whose text is shown this once whatever the settings.
     pub async fn create_member(
@@ -48,7 +68,7 @@ impl Broker {
                 if !state.index.projects.contains_key(&project) {
                     return Err(Error::ProjectNotFound);
                 }
-                if user.projects.iter().any(|held| held.project == project) {
+                if is_member(user, project) {
                     return Err(Error::AlreadyAMember);
                 }
                 let mut user = UserRecord::clone(user);
@@ -62,6 +82,61 @@ impl Broker {
         self.user_view(&user, Shown::to(caller, project))
     }
 
+    /// `projects:updateUser`: other roles in the caller's project; view by the caller's role. `None`
+    /// (the client named no roles here) is answered as if the user were no member.
+    pub async fn update_member(
+        &self,
+        caller: &Caller,
+        name: &UserName,
+        roles: Option<Vec<String>>,
+    ) -> Result<UserView, Error> {
+        let project = caller.project()?;
+        let edit = move |held: &mut Vec<Membership>| {
+            let roles = project_roles(roles.as_ref().ok_or(Error::NotAMember)?)?;
+            if let Some(held) = held.iter_mut().find(|held| held.project == project) {
+                held.roles = roles;
+            }
+            Ok(())
+        };
+        let user = self.edit_member(caller, name, edit).await?;
+        self.user_view(&user, Shown::to(caller, project))
+    }
+
+    /// `projects:removeUser`. ACLs that name the user stay as they are.
+    pub async fn remove_member(&self, caller: &Caller, name: &UserName) -> Result<(), Error> {
+        let project = caller.project()?;
+        let edit = move |held: &mut Vec<Membership>| {
+            held.retain(|held| held.project != project);
+            Ok(())
+        };
+        self.edit_member(caller, name, edit).await.map(|_| ())
+    }
+
+    /// Changes the memberships of a member of the caller's project.
+    async fn edit_member(
+        &self,
+        caller: &Caller,
+        name: &UserName,
+        edit: impl Fn(&mut Vec<Membership>) -> Result<(), Error> + Send + Sync + 'static,
+    ) -> Result<UserRecord, Error> {
+        let project = caller.project()?;
+        let (broker, by, name) = (self.clone(), self.by(caller), name.clone());
+        let work = async move {
+            let plan = |state: &Versioned<ServiceIndex>| {
+                let user = state.index.user(&name).ok_or(Error::UserNotFound)?;
+                if !is_member(user, project) {
+                    return Err(Error::NotAMember);
+                }
+                let mut user = UserRecord::clone(user);
+                edit(&mut user.projects)?;
+                user.modified = by.time;
+                Ok(Plan { writes: vec![put(user.clone())], answer: user })
+            };
+            broker.change(&broker.0.service, &by, plan).await
+        };
+        self.run(work).await
+    }
+
     /// The ids of users that must be members of the project; `UsersNotFound` names those that are
     /// not, in the order given.
     pub(super) fn members(
@@ -73,7 +148,7 @@ impl Broker {
         let (mut ids, mut missing) = (Vec::new(), Vec::new());
         for text in names {
             let user = text.parse().ok().and_then(|name| state.index.user(&name));
-            match user.filter(|user| user.projects.iter().any(|held| held.project == project)) {
+            match user.filter(|user| is_member(user, project)) {
                 Some(user) if ids.contains(&user.id) => {}
                 Some(user) => ids.push(user.id),
                 None => missing.push(text.clone()),

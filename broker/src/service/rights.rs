@@ -27,8 +27,16 @@ pub enum Route {
     ProjectsList,
     /// `projects:addUser`
     ProjectsAddUser,
+    /// `projects:removeUser`
+    ProjectsRemoveUser,
+    /// `projects:showUser`
+    ProjectsShowUser,
     /// `projects:createUser`
     ProjectsCreateUser,
+    /// `projects:updateUser`
+    ProjectsUpdateUser,
+    /// `projects:listUsers`
+    ProjectsListUsers,
     /// `projects:show`
     ProjectsShow,
     /// `projects:create`
@@ -101,7 +109,11 @@ impl Route {
             Self::UsersDelete => "users:delete",
             Self::ProjectsList => "projects:list",
             Self::ProjectsAddUser => "projects:addUser",
+            Self::ProjectsRemoveUser => "projects:removeUser",
+            Self::ProjectsShowUser => "projects:showUser",
             Self::ProjectsCreateUser => "projects:createUser",
+            Self::ProjectsUpdateUser => "projects:updateUser",
+            Self::ProjectsListUsers => "projects:listUsers",
             Self::ProjectsShow => "projects:show",
             Self::ProjectsCreate => "projects:create",
             Self::ProjectsUpdate => "projects:update",
@@ -157,7 +169,11 @@ impl Route {
             | Self::SubscriptionsModifyOffset => &[ProjectAdmin, Consumer],
             Self::TopicsList | Self::TopicsShow | Self::TopicsPublish => &[ProjectAdmin, Publisher],
             Self::ProjectsAddUser
+            | Self::ProjectsRemoveUser
+            | Self::ProjectsShowUser
             | Self::ProjectsCreateUser
+            | Self::ProjectsUpdateUser
+            | Self::ProjectsListUsers
             | Self::ProjectsShow
             | Self::ProjectsUpdate
             | Self::ProjectsDelete

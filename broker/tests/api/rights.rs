@@ -3,7 +3,7 @@
 use crate::api::{Api, World, field};
 
 /// Every route that changes something, with a body that its owner's token would make succeed.
-const CHANGES: [(&str, &str, &str); 23] = [
+const CHANGES: [(&str, &str, &str); 25] = [
     ("POST", "users/u", "{}"),
     ("PUT", "users/maker", r#"{"email": "other@example.org"}"#),
     ("POST", "users/maker:refreshToken", ""),
@@ -14,6 +14,8 @@ const CHANGES: [(&str, &str, &str); 23] = [
     ("POST", "projects/P:modifyAlert", r#"{"alert": {"stallAfter": "1h"}}"#),
     ("POST", "projects/P/members/m", "{}"),
     ("POST", "projects/P/members/admin:add", r#"{"roles": ["consumer"]}"#),
+    ("POST", "projects/P/members/maker:remove", ""),
+    ("PUT", "projects/P/members/maker", r#"{"projects": [{"project": "P", "roles": []}]}"#),
     ("PUT", "projects/P/topics/n", ""),
     ("DELETE", "projects/P/topics/t", ""),
     ("POST", "projects/P/topics/t:publish", r#"{"messages": [{}]}"#),
@@ -86,6 +88,7 @@ async fn what_is_not_there_or_has_no_lawful_name_changes_nothing() {
             ("/subscriptions/s", "/subscriptions/x", "Subscription doesn't exist"),
             ("/members/admin:", "/members/x:", "User doesn't exist"),
             ("users/maker", "users/x", "User doesn't exist"),
+            ("/members/maker", "/members/x", "User doesn't exist"),
         ] {
             if path.contains(known) {
                 let path = format!("/v1/{}", path.replace(known, unknown));
