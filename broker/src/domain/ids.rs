@@ -44,6 +44,12 @@ macro_rules! id {
             pub fn random() -> Self {
                 Self(Uuid::new_v4())
             }
+
+            /// The id that is shown as exactly this text.
+            pub fn shown_as(text: &str) -> Option<Self> {
+                let id = Self(Uuid::try_parse(text).ok()?);
+                (id.to_string() == text).then_some(id)
+            }
         }
 
         impl fmt::Display for $name {
@@ -61,6 +67,10 @@ id!(
 id!(
     /// A user; ACLs and memberships hold it, so they die with the user.
     UserId
+);
+id!(
+    /// A registration: somebody who asks to become a user.
+    RegistrationId
 );
 id!(
     /// One *life* of a topic: deleting and creating the name again gives a new one. Never shown to clients.

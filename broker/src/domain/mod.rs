@@ -25,6 +25,8 @@ pub use cumulative::{AckVerdict, Seek};
 pub use entry::{DayFigures, Entry, Head, Mark};
 pub use holes::{Hole, Holes};
 pub use ids::{Offset, ProjectId, SubscriptionId, TopicId, UserId};
-pub use names::{InvalidName, ProjectName, SnapshotName, SubscriptionName, TopicName, UserName};
+pub use names::{
+    InvalidName, ProjectName, SnapshotName, SubscriptionName, TopicName, UserName, lawful,
+};
 pub use progress::{Counters, Facts, Lost, Progress, Window};
 pub use retention::RetentionSettings;

@@ -10,9 +10,19 @@ use serde::{Deserialize, Deserializer, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("Invalid {0} name")]
 pub struct InvalidName(
-    /// What was to be named: `project`, `topic`, `subscription`, `snapshot` or `user`.
+    /// What was to be named: `project`, `topic`, `subscription`, `snapshot` or `user`; in a path also
+    /// `token` or `uuid`.
     pub &'static str,
 );
+
+/// Whether a path may say `raw` where it names a `kind` that has no names of its own: a token, a
+/// uuid.
+///
+/// # Errors
+/// It may not.
+pub fn lawful<'a>(kind: &'static str, raw: &'a str) -> Result<&'a str, InvalidName> {
+    if is_lawful(raw) { Ok(raw) } else { Err(InvalidName(kind)) }
+}
 
 fn is_lawful(raw: &str) -> bool {
     !raw.is_empty() && raw.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')

@@ -180,6 +180,10 @@ fn fact(error: &Error) -> (u16, &'static str, Cow<'static, str>, Option<u32>) {
         Error::AlreadyAMember => {
             (409, "CONFLICT", "User is already a member of the project".into())
         }
+        Error::UserNameTaken => {
+            (400, "INVALID_ARGUMENT", "invalid user name change, name already exists".into())
+        }
+        Error::ProjectFilterNotFound => (404, "NOT_FOUND", "ProjectUUID doesn't exist".into()),
         Error::ProjectNameTaken => {
             (400, "INVALID_ARGUMENT", "invalid project name change, name already exists".into())
         }
@@ -291,6 +295,8 @@ mod tests {
             Error::SnapshotOfAnother,
             Error::UserExists,
             Error::AlreadyAMember,
+            Error::UserNameTaken,
+            Error::ProjectFilterNotFound,
             Error::ProjectNameTaken,
             Error::InvalidProject(text("p")),
             Error::InvalidRole(text("r")),
@@ -372,6 +378,8 @@ mod tests {
 409 CONFLICT Snapshot is of another topic
 409 ALREADY_EXISTS User already exists
 409 CONFLICT User is already a member of the project
+400 INVALID_ARGUMENT invalid user name change, name already exists
+404 NOT_FOUND ProjectUUID doesn't exist
 400 INVALID_ARGUMENT invalid project name change, name already exists
 400 INVALID_ARGUMENT invalid project: p
 400 INVALID_ARGUMENT invalid role: r

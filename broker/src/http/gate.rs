@@ -17,7 +17,7 @@ use super::path::{Path, Query};
 use super::reply::Reply;
 use super::routes::{self, Action, Names, Row};
 use super::settings::{AuthOption, Settings};
-use crate::domain::{ProjectName, SubscriptionName};
+use crate::domain::{ProjectName, SubscriptionName, lawful};
 use crate::service::{Broker, Error, Peer, Route, Verb};
 
 /// What all requests share. Cheap to clone.
@@ -109,6 +109,16 @@ async fn handle(row: &Row, names: Names<'_>, call: &Call<'_>) -> Result<Reply, R
             let user = names.user.parse()?;
             let caller = call.admit(route, None)?;
             run(call, &caller, &user).await
+        }
+        Action::Token(route, run) => {
+            let token = lawful("token", names.token)?;
+            let caller = call.admit(route, None)?;
+            run(call, &caller, token).await
+        }
+        Action::Uuid(route, run) => {
+            let uuid = lawful("uuid", names.uuid)?;
+            let caller = call.admit(route, None)?;
+            run(call, &caller, uuid).await
         }
         Action::Project(route, run) => {
             let project = names.project.parse()?;

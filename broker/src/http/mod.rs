@@ -14,6 +14,7 @@ mod error;
 mod gate;
 mod inflate;
 mod json;
+mod members;
 mod paging;
 mod path;
 mod projects;

@@ -9,7 +9,8 @@ use super::call::Call;
 use super::error::Refusal;
 use super::reply::Reply;
 use super::{
-    projects, publish, pull, read, seek, service_info, snapshots, subscriptions, topics, users,
+    members, projects, publish, pull, read, seek, service_info, snapshots, subscriptions, topics,
+    users,
 };
 use crate::domain::{ProjectName, SnapshotName, SubscriptionName, TopicName, UserName};
 use crate::service::{Caller, Route};
@@ -25,6 +26,10 @@ pub(super) enum Action {
     Service(Route, for<'a> fn(&'a Call<'_>, &'a Caller) -> Answer<'a>),
     /// A user of the service.
     User(Route, for<'a> fn(&'a Call<'_>, &'a Caller, &'a UserName) -> Answer<'a>),
+    /// A user of the service, by a token.
+    Token(Route, for<'a> fn(&'a Call<'_>, &'a Caller, &'a str) -> Answer<'a>),
+    /// Something of the service, by its id as text.
+    Uuid(Route, for<'a> fn(&'a Call<'_>, &'a Caller, &'a str) -> Answer<'a>),
     /// A project.
     Project(Route, for<'a> fn(&'a Call<'_>, &'a Caller, &'a ProjectName) -> Answer<'a>),
     /// A user of a project.
@@ -65,8 +70,10 @@ pub(super) struct Names<'a> {
     pub(super) project: &'a str,
     pub(super) snapshot: &'a str,
     pub(super) subscription: &'a str,
+    pub(super) token: &'a str,
     pub(super) topic: &'a str,
     pub(super) user: &'a str,
+    pub(super) uuid: &'a str,
 }
 
 const fn row(method: &'static str, pattern: &'static str, action: Action) -> Row {
@@ -101,11 +108,22 @@ macro_rules! table {
 #[rustfmt::skip]
 static TABLE: &[Row] = table! {
     /*  2 */ "GET" "/v1/status" Open[] service_info::status();
+    /*  4 */ "GET" "/v1/users:byToken/{token}" Token[UsersByToken] users::by_token(caller, token);
+    /*  5 */ "GET" "/v1/users:byUUID/{uuid}" Uuid[UsersByUuid] users::by_uuid(caller, uuid);
+    /*  6 */ "GET" "/v1/users" Service[UsersList] users::list(caller);
     /*  7 */ "GET" "/v1/users/profile" Open[] users::profile();
+    /*  9 */ "GET" "/v1/users/{user}" User[UsersShow] users::show(caller, user);
+    /* 10 */ "POST" "/v1/users/{user}:refreshToken" User[UsersRefreshToken] users::refresh_token(caller, user);
     /* 11 */ "POST" "/v1/users/{user}" User[UsersCreate] users::create(caller, user);
+    /* 12 */ "PUT" "/v1/users/{user}" User[UsersUpdate] users::update(caller, user);
+    /* 13 */ "DELETE" "/v1/users/{user}" User[UsersDelete] users::delete(caller, user);
     /* 20 */ "GET" "/v1/projects" Service[ProjectsList] projects::list(caller);
-    /* 22 */ "POST" "/v1/projects/{project}/members/{user}:add" Member[ProjectsAddUser] users::add(caller, project, user);
-    /* 25 */ "POST" "/v1/projects/{project}/members/{user}" Member[ProjectsCreateUser] users::create_member(caller, project, user);
+    /* 22 */ "POST" "/v1/projects/{project}/members/{user}:add" Member[ProjectsAddUser] members::add(caller, project, user);
+    /* 23 */ "POST" "/v1/projects/{project}/members/{user}:remove" Member[ProjectsRemoveUser] members::remove(caller, project, user);
+    /* 24 */ "GET" "/v1/projects/{project}/members/{user}" Member[ProjectsShowUser] members::show(caller, project, user);
+    /* 25 */ "POST" "/v1/projects/{project}/members/{user}" Member[ProjectsCreateUser] members::create(caller, project, user);
+    /* 26 */ "PUT" "/v1/projects/{project}/members/{user}" Member[ProjectsUpdateUser] members::update(caller, project, user);
+    /* 27 */ "GET" "/v1/projects/{project}/members" Project[ProjectsListUsers] members::list(caller, project);
     /* 28 */ "GET" "/v1/projects/{project}" Project[ProjectsShow] projects::show(caller, project);
     /*ours*/ "POST" "/v1/projects/{project}:modifyAlert" Project[ProjectsModifyAlert] projects::modify_alert(caller, project);
     /* 29 */ "POST" "/v1/projects/{project}" Project[ProjectsCreate] projects::create(caller, project);
@@ -179,7 +197,9 @@ fn names<'p>(pattern: &str, path: &[&'p str]) -> Option<Names<'p>> {
             "project" => names.project = name,
             "snapshot" => names.snapshot = name,
             "subscription" => names.subscription = name,
+            "token" => names.token = name,
             "topic" => names.topic = name,
+            "uuid" => names.uuid = name,
             _ => names.user = name,
         }
     }
@@ -189,13 +209,14 @@ fn names<'p>(pattern: &str, path: &[&'p str]) -> Option<Names<'p>> {
 #[cfg(test)]
 mod tests {
     use super::super::path::Path;
-    use super::{Refusal, TABLE, find};
+    use super::{Names, Refusal, TABLE, find};
 
     fn found(method: &str, path: &str) -> String {
         let path = Path::new(path);
         match find(method, &path.segments().unwrap()) {
             Ok((row, names)) => {
-                let names = [names.project, names.subscription, names.topic, names.user];
+                let Names { project, snapshot, subscription, token, topic, user, uuid } = names;
+                let names = [project, snapshot, subscription, token, topic, user, uuid];
                 format!("{} {}", row.pattern, names.join(" ").trim())
             }
             Err(Refusal::WrongMethod) => String::from("405"),
@@ -214,7 +235,11 @@ mod tests {
         assert_eq!(found("POST", "/v1/projects/P/topics/t:foo"), "404");
         assert_eq!(found("POST", "/v1/users/u:foo"), "/v1/users/{user} u:foo");
         assert_eq!(found("GET", "/v1/users/profile"), "/v1/users/profile ");
-        assert_eq!(found("GET", "/v1/users/u"), "404");
+        assert_eq!(found("GET", "/v1/users/u"), "/v1/users/{user} u");
+        assert_eq!(found("POST", "/v1/users/profile"), "/v1/users/{user} profile");
+        assert_eq!(found("GET", "/v1/users:byToken/t"), "/v1/users:byToken/{token} t");
+        assert_eq!(found("GET", "/v1/users:byUUID/i"), "/v1/users:byUUID/{uuid} i");
+        assert_eq!(found("GET", "/v1/users:foo/t"), "404");
         assert_eq!(found("HEAD", "/v1/status"), "404");
         assert_eq!(found("HEAD", "/v1/version"), "405");
         assert_eq!(found("GET", "/v1/projects/P/topics/t/subscriptions/s"), "404");

@@ -182,6 +182,7 @@ pub(super) struct ServiceIndex {
     pub(super) projects_in_order: BTreeMap<u64, ProjectId>,
     pub(super) project_names: HashMap<ProjectName, ProjectId>,
     pub(super) users: HashMap<UserId, Arc<UserRecord>>,
+    pub(super) users_in_order: BTreeMap<u64, UserId>,
     pub(super) user_names: HashMap<UserName, UserId>,
     /// By SHA-256, lower-case hex.
     pub(super) tokens: HashMap<String, UserId>,
@@ -212,6 +213,7 @@ impl ServiceIndex {
     fn remove_user(&mut self, id: UserId) {
         if let Some(old) = self.users.remove(&id) {
             self.user_names.remove(&old.name);
+            self.users_in_order.remove(&old.order);
             self.tokens.remove(&old.token_sha256);
         }
     }
@@ -229,6 +231,7 @@ impl Index for ServiceIndex {
             Record::User(user) if key == user_key(user.id) => {
                 self.remove_user(user.id);
                 self.user_names.insert(user.name.clone(), user.id);
+                self.users_in_order.insert(user.order, user.id);
                 self.tokens.insert(user.token_sha256.clone(), user.id);
                 self.users.insert(user.id, Arc::new(user));
             }

@@ -73,6 +73,12 @@ pub enum Error {
     /// The user is in the project already.
     #[error("user is a member already")]
     AlreadyAMember,
+    /// A user cannot be renamed to a name in use.
+    #[error("user name is taken")]
+    UserNameTaken,
+    /// A list was asked for the users of a project that does not exist.
+    #[error("project of the filter not found")]
+    ProjectFilterNotFound,
     /// A project cannot be renamed to a name in use.
     #[error("project name is taken")]
     ProjectNameTaken,

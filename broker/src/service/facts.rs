@@ -113,7 +113,7 @@ pub struct Deleted {
     pub kind: &'static str,
     /// Its id.
     pub id: uuid::Uuid,
-    /// Its name.
+    /// Its name; empty for a user that did not change otherwise at the same time.
     pub name: String,
     /// The user's name, empty if it was none.
     pub by: String,

@@ -231,7 +231,17 @@ impl Broker {
             for change in changes {
                 match change {
                     Change::Delete(key) => {
-                        records.remove(&key);
+                        let last = records.remove(&key);
+                        let id = key.strip_prefix("user/").and_then(|id| id.parse().ok());
+                        // Users leave no trash: their key is all that tells that they are gone.
+                        if let (Scope::Service, Some(id)) = (scope, id) {
+                            let name = match last {
+                                Some(Record::User(user)) => user.name.as_str().to_owned(),
+                                _ => String::new(),
+                            };
+                            let (by, at) = (self.deleter(&by), by.time);
+                            deleted.push(Deleted { kind: "user", id, name, by, at });
+                        }
                     }
                     Change::Put(key, value) => match Record::decode(&value).map_err(damaged)? {
                         Record::Trash(trash) => {

@@ -14,6 +14,7 @@ mod deliver;
 mod error;
 mod facts;
 mod feed;
+mod members;
 mod open;
 mod projects;
 mod publish;
@@ -23,6 +24,7 @@ mod retention;
 mod rights;
 mod roles;
 mod routes;
+mod shown;
 mod snapshots;
 mod subscriptions;
 mod sweep;
@@ -60,7 +62,7 @@ pub use roles::{RoleSettings, Roles};
 pub use routes::Route;
 pub use views::{
     MembershipView, NewSubscription, NewUser, Offsets, Page, PageRequest, ProjectView, Pulled,
-    SnapshotView, SubscriptionView, TopicView, UserView,
+    SnapshotView, SubscriptionView, TopicView, UserChange, UserView,
 };
 
 use crate::clock::Clock;

@@ -41,10 +41,21 @@ macro_rules! routes {
 
 // `:modifyAlert`, `:modifyRetention`, `:read`, `:seek` and snapshots are ours.
 routes! {
+    UsersByToken = "users:byToken" [] [ServiceAdmin, PushWorker];
+    UsersByUuid = "users:byUUID" [] [ServiceAdmin, ArgoApiAuthn];
+    UsersList = "users:list" [] [ServiceAdmin];
+    UsersShow = "users:show" [] [ServiceAdmin];
+    UsersRefreshToken = "users:refreshToken" [] [ServiceAdmin];
     UsersCreate = "users:create" [] [ServiceAdmin];
+    UsersUpdate = "users:update" [] [ServiceAdmin];
+    UsersDelete = "users:delete" [] [ServiceAdmin];
     ProjectsList = "projects:list" [] [ServiceAdmin];
     ProjectsAddUser = "projects:addUser" [ProjectAdmin] [ServiceAdmin];
+    ProjectsRemoveUser = "projects:removeUser" [ProjectAdmin] [ServiceAdmin];
+    ProjectsShowUser = "projects:showUser" [ProjectAdmin] [ServiceAdmin];
     ProjectsCreateUser = "projects:createUser" [ProjectAdmin] [ServiceAdmin];
+    ProjectsUpdateUser = "projects:updateUser" [ProjectAdmin] [ServiceAdmin];
+    ProjectsListUsers = "projects:listUsers" [ProjectAdmin] [ServiceAdmin];
     ProjectsShow = "projects:show" [ProjectAdmin] [ServiceAdmin];
     ProjectsCreate = "projects:create" [] [ServiceAdmin];
     ProjectsUpdate = "projects:update" [ProjectAdmin] [ServiceAdmin];

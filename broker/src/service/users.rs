@@ -1,28 +1,22 @@
-//! Users and members (`ams-contract.md` 6.2, 6.3).
+//! Users (`ams-contract.md` 6.2). Their memberships, one project at a time, are in
+//! [`super::members`].
 
 use std::sync::Arc;
 
 use super::catalogue::{ServiceIndex, Versioned, user_key};
 use super::commit::Plan;
-use super::{Broker, Caller, Error, MembershipView, NewUser, Roles, UserView, tokens};
+use super::shown::Shown;
+use super::topics::paginate;
+use super::{
+    Broker, Caller, Error, NewUser, Page, PageRequest, Roles, UserChange, UserView, tokens,
+};
 use crate::domain::records::{Membership, Record, UserRecord};
 use crate::domain::roles::{ProjectRole, ServiceRole};
-use crate::domain::{ProjectId, ProjectName, UserId, UserName};
+use crate::domain::{ProjectId, UserId, UserName};
 use crate::store::By;
 
-/// How much of a user a caller may see (`ams-contract.md` 5.2).
-#[derive(Clone, Copy)]
-enum Shown {
-    /// Everything.
-    Whole,
-    /// Only what concerns one project; no token, no service roles, no creator.
-    In(ProjectId),
-}
-
-/// What a new user is to be, its texts not yet judged.
-struct Draft {
-    name: UserName,
-    new: NewUser,
+/// What every new user gets, and from whom.
+pub(super) struct Gift {
     token: String,
     sealed: String,
     by: By,
@@ -30,14 +24,21 @@ struct Draft {
 
 impl Broker {
     /// Makes the user `admin` (service_admin) with a fresh token if there is no such user, and sets its address to `email`
-    /// where that differs and is not empty. Answers its token's text.
+    /// where that differs and is not empty. If nobody is service_admin any more, `admin` is again: no verb guards the last one.
+    /// Answers its token's text.
     pub async fn ensure_admin(&self, email: &str) -> Result<String, Error> {
         let name: UserName = "admin".parse()?;
-        let present = self.0.service.read().index.user(&name).cloned();
+        let (present, orphaned) = {
+            let state = self.0.service.read();
+            (state.index.user(&name).cloned(), !has_admin(&state.index))
+        };
         if let Some(user) = present {
             let token = self.0.seal.unseal(&user.token_sealed)?;
-            if !email.is_empty() && user.email != email {
-                self.set_email(user.id, email.to_owned()).await?;
+            if orphaned {
+                tracing::warn!("nobody was service_admin: the user admin is again");
+            }
+            if orphaned || (!email.is_empty() && user.email != email) {
+                self.mend_admin(user.id, email.to_owned()).await?;
             }
             return Ok(token);
         }
@@ -50,14 +51,19 @@ impl Broker {
         Ok(token)
     }
 
-    async fn set_email(&self, id: UserId, email: String) -> Result<(), Error> {
+    async fn mend_admin(&self, id: UserId, email: String) -> Result<(), Error> {
         let broker = self.clone();
         let by = self.by_itself("users:update");
         let work = async move {
             let plan = |state: &Versioned<ServiceIndex>| {
                 let user = state.index.users.get(&id).ok_or(Error::UserNotFound)?;
                 let mut user = UserRecord::clone(user);
-                user.email.clone_from(&email);
+                if !email.is_empty() {
+                    user.email.clone_from(&email);
+                }
+                if !has_admin(&state.index) {
+                    user.service_roles.push(ServiceRole::ServiceAdmin);
+                }
                 user.modified = by.time;
                 Ok(Plan { writes: vec![put(user)], answer: () })
             };
@@ -69,12 +75,72 @@ impl Broker {
     /// The user a token belongs to, in full; `Unauthorized` if none.
     pub fn profile(&self, token: Option<&str>) -> Result<UserView, Error> {
         let token = token.filter(|token| !token.is_empty()).ok_or(Error::Unauthorized)?;
-        let user = {
-            let state = self.0.service.read();
-            let id = state.index.tokens.get(&tokens::hash(token)).ok_or(Error::Unauthorized)?;
-            state.index.users.get(id).cloned().ok_or(Error::Unauthorized)?
-        };
+        let user = self.user_of_token(token).ok_or(Error::Unauthorized)?;
         self.user_view(&user, Shown::Whole)
+    }
+
+    /// `users:show`: one user, in full.
+    pub fn user(&self, _caller: &Caller, name: &UserName) -> Result<UserView, Error> {
+        let user = self.0.service.read().index.user(name).cloned().ok_or(Error::UserNotFound)?;
+        self.user_view(&user, Shown::Whole)
+    }
+
+    /// `users:byToken`: whose token this is, in full.
+    pub fn user_by_token(&self, _caller: &Caller, token: &str) -> Result<UserView, Error> {
+        let user = self.user_of_token(token).ok_or(Error::UserNotFound)?;
+        self.user_view(&user, Shown::Whole)
+    }
+
+    /// `users:byUUID`: whose id is shown as this text, in full.
+    pub fn user_by_uuid(&self, _caller: &Caller, text: &str) -> Result<UserView, Error> {
+        let id = UserId::shown_as(text).ok_or(Error::UserNotFound)?;
+        let user = self.0.service.read().index.users.get(&id).cloned();
+        let user = user.ok_or(Error::UserNotFound)?;
+        self.user_view(&user, Shown::Whole)
+    }
+
+    fn user_of_token(&self, token: &str) -> Option<Arc<UserRecord>> {
+        let state = self.0.service.read();
+        let id = state.index.tokens.get(&tokens::hash(token))?;
+        state.index.users.get(id).cloned()
+    }
+
+    /// Which project a list of users is narrowed to: the door must answer its 404
+    /// (`ProjectFilterNotFound`) before it judges the page.
+    pub fn users_filter(&self, _caller: &Caller, project: &str) -> Result<ProjectId, Error> {
+        let name = project.parse().map_err(|_| Error::ProjectFilterNotFound)?;
+        let state = self.0.service.read();
+        let found = state.index.project(&name).ok_or(Error::ProjectFilterNotFound)?;
+        Ok(found.id)
+    }
+
+    /// `users:list`: newest first, those of one project or all; only with `details` with their
+    /// projects.
+    pub fn users(
+        &self,
+        _caller: &Caller,
+        of: Option<ProjectId>,
+        page: PageRequest,
+        details: bool,
+    ) -> Result<Page<UserView>, Error> {
+        self.list_users(of, page, Shown::Whole, details)
+    }
+
+    pub(super) fn list_users(
+        &self,
+        of: Option<ProjectId>,
+        page: PageRequest,
+        shown: Shown,
+        details: bool,
+    ) -> Result<Page<UserView>, Error> {
+        let Page { items, next, total } = {
+            let state = self.0.service.read();
+            let newest = state.index.users_in_order.values().rev();
+            let users = newest.filter_map(|id| state.index.users.get(id));
+            let users = users.filter(|user| of.is_none_or(|project| is_member(user, project)));
+            paginate(users.cloned(), page, |user| user.order)
+        };
+        Ok(Page { items: self.user_views(&items, shown, details)?, next, total })
     }
 
     /// `users:create`: full view with token, whose text is shown this once whatever the settings.
@@ -88,183 +154,95 @@ impl Broker {
         Ok(UserView { token: Some(token), ..self.user_view(&user, Shown::Whole)? })
     }
 
-    /// `projects:createUser`: a new user with `roles` in the caller's project; full view with token,
-    /// whose text is shown this once whatever the settings.
-    pub async fn create_member(
-        &self,
-        caller: &Caller,
-        name: &UserName,
-        email: String,
-        roles: Vec<String>,
-    ) -> Result<UserView, Error> {
-        let project = self.project_name(caller.project()?)?;
-        let new = NewUser {
-            email,
-            projects: vec![(project.as_str().to_owned(), roles)],
-            ..NewUser::default()
-        };
-        self.create_user(caller, name, new).await
-    }
-
     async fn insert_user(
         &self,
         name: UserName,
         new: NewUser,
         by: By,
     ) -> Result<(Arc<UserRecord>, String), Error> {
-        let token = tokens::fresh()?;
-        let sealed = self.0.seal.seal(&token)?;
-        let broker = self.clone();
+        let (broker, gift) = (self.clone(), self.gift(by)?);
         let work = async move {
-            let draft = Draft { name, new, token, sealed, by };
             let plan = |state: &Versioned<ServiceIndex>| {
-                let user = draft.judge(state, &broker.0.settings.roles)?;
+                let user = gift.judge(state, &broker.0.settings.roles, &name, &new)?;
                 Ok(Plan { writes: vec![put(user.clone())], answer: Arc::new(user) })
             };
-            let user = broker.change(&broker.0.service, &draft.by, plan).await?;
-            Ok((user, draft.token))
+            let user = broker.change(&broker.0.service, &gift.by, plan).await?;
+            Ok((user, gift.token))
         };
         self.run(work).await
     }
 
-    /// Whether the user exists: the door must answer its 404 before it reads the body of `projects:addUser`.
-    pub fn find_user(&self, _caller: &Caller, name: &UserName) -> Result<(), Error> {
-        self.0.service.read().index.user(name).map(|_| ()).ok_or(Error::UserNotFound)
+    pub(super) fn gift(&self, by: By) -> Result<Gift, Error> {
+        let token = tokens::fresh()?;
+        let sealed = self.0.seal.seal(&token)?;
+        Ok(Gift { token, sealed, by })
     }
 
-    /// `projects:addUser`: view by the caller's role.
-    pub async fn add_member(
+    /// `users:update`: full view.
+    pub async fn update_user(
         &self,
         caller: &Caller,
         name: &UserName,
-        roles: Vec<String>,
+        change: UserChange,
     ) -> Result<UserView, Error> {
-        let project = caller.project()?;
         let (broker, by, name) = (self.clone(), self.by(caller), name.clone());
         let work = async move {
             let plan = |state: &Versioned<ServiceIndex>| {
-                let user = state.index.user(&name).ok_or(Error::UserNotFound)?;
-                if !state.index.projects.contains_key(&project) {
-                    return Err(Error::ProjectNotFound);
-                }
-                if user.projects.iter().any(|held| held.project == project) {
-                    return Err(Error::AlreadyAMember);
-                }
-                let mut user = UserRecord::clone(user);
-                let roles = project_roles(&broker.0.settings.roles, &roles)?;
-                user.projects.push(Membership { project, roles });
+                let mut user = changed(state, &broker.0.settings.roles, &name, &change)?;
                 user.modified = by.time;
                 Ok(Plan { writes: vec![put(user.clone())], answer: user })
             };
             broker.change(&broker.0.service, &by, plan).await
         };
-        let user = self.run(work).await?;
-        let shown = if caller.is_service_admin() { Shown::Whole } else { Shown::In(project) };
-        self.user_view(&user, shown)
+        self.user_view(&self.run(work).await?, Shown::Whole)
     }
 
-    fn user_view(&self, user: &UserRecord, shown: Shown) -> Result<UserView, Error> {
-        let (names, created_by) = {
-            let state = self.0.service.read();
-            let name = |id| state.index.projects.get(&id).map(|project| project.name.clone());
-            let names: Vec<_> = user.projects.iter().map(|held| name(held.project)).collect();
-            (names, state.index.user_name(user.created_by))
+    /// `users:refreshToken`: full view with the new token, whose text is shown this once whatever
+    /// the settings; the old one is unknown from then on.
+    pub async fn refresh_token(&self, caller: &Caller, name: &UserName) -> Result<UserView, Error> {
+        let (broker, gift, name) = (self.clone(), self.gift(self.by(caller))?, name.clone());
+        let work = async move {
+            let plan = |state: &Versioned<ServiceIndex>| {
+                let user = state.index.user(&name).ok_or(Error::UserNotFound)?;
+                let mut user = UserRecord::clone(user);
+                user.token_sha256 = tokens::hash(&gift.token);
+                user.token_sealed.clone_from(&gift.sealed);
+                Ok(Plan { writes: vec![put(user.clone())], answer: user })
+            };
+            let user = broker.change(&broker.0.service, &gift.by, plan).await?;
+            Ok((user, gift.token))
         };
-        let projects = user
-            .projects
-            .iter()
-            .zip(names)
-            .filter(|(held, _)| match shown {
-                Shown::Whole => true,
-                Shown::In(project) => held.project == project,
-            })
-            .map(|(held, name)| self.membership_view(user.id, held, name))
-            .collect();
-        let whole = matches!(shown, Shown::Whole);
-        Ok(UserView {
-            id: user.id,
-            name: user.name.clone(),
-            email: user.email.clone(),
-            first_name: user.first_name.clone(),
-            last_name: user.last_name.clone(),
-            organization: user.organization.clone(),
-            description: user.description.clone(),
-            token: if whole { Some(self.shown_token(user)?) } else { None },
-            projects,
-            service_roles: if whole { user.service_roles.clone() } else { Vec::new() },
-            created: user.created,
-            modified: user.modified,
-            created_by: created_by.filter(|_| whole),
-        })
+        let (user, token) = self.run(work).await?;
+        Ok(UserView { token: Some(token), ..self.user_view(&user, Shown::Whole)? })
     }
 
-    fn shown_token(&self, user: &UserRecord) -> Result<String, Error> {
-        let token = self.0.seal.unseal(&user.token_sealed)?;
-        Ok(if self.0.settings.reveal_tokens { token } else { tokens::prefix(&token) })
-    }
-
-    fn membership_view(
-        &self,
-        user: UserId,
-        held: &Membership,
-        project: Option<ProjectName>,
-    ) -> MembershipView {
-        let (mut topics, mut subscriptions) = (Vec::new(), Vec::new());
-        if let Ok(cell) = self.project_cell(held.project) {
-            let state = cell.read();
-            let named = state.index.live_topics().filter(|topic| topic.acl.contains(&user));
-            topics = named.map(|topic| topic.name.clone()).collect();
-            let all = state.index.subscriptions_in_order.values();
-            let named = all.filter(|record| record.acl.contains(&user));
-            subscriptions = named.map(|record| record.name.clone()).collect();
-        }
-        MembershipView { project, roles: held.roles.clone(), topics, subscriptions }
-    }
-
-    /// The ids of users that must be members of the project; `UsersNotFound` names those that are
-    /// not, in the order given.
-    pub(super) fn members(
-        &self,
-        project: ProjectId,
-        names: &[String],
-    ) -> Result<Vec<UserId>, Error> {
-        let state = self.0.service.read();
-        let (mut ids, mut missing) = (Vec::new(), Vec::new());
-        for text in names {
-            let user = text.parse().ok().and_then(|name| state.index.user(&name));
-            match user.filter(|user| user.projects.iter().any(|held| held.project == project)) {
-                Some(user) if ids.contains(&user.id) => {}
-                Some(user) => ids.push(user.id),
-                None => missing.push(text.clone()),
-            }
-        }
-        if missing.is_empty() { Ok(ids) } else { Err(Error::UsersNotFound(missing)) }
-    }
-
-    /// The names of users, in order; those that no longer exist are left out.
-    pub(super) fn user_names(&self, ids: &[UserId]) -> Vec<UserName> {
-        let state = self.0.service.read();
-        ids.iter().filter_map(|id| state.index.user_name(Some(*id))).collect()
+    /// `users:delete`. Its id stays in ACLs, where nobody is shown for it, and is never used again.
+    pub async fn delete_user(&self, caller: &Caller, name: &UserName) -> Result<(), Error> {
+        let (broker, by, name) = (self.clone(), self.by(caller), name.clone());
+        let work = async move {
+            let plan = |state: &Versioned<ServiceIndex>| {
+                let user = state.index.user(&name).ok_or(Error::UserNotFound)?;
+                Ok(Plan { writes: vec![(user_key(user.id), None)], answer: () })
+            };
+            broker.change(&broker.0.service, &by, plan).await
+        };
+        self.run(work).await
     }
 }
 
-impl Draft {
-    /// The record, or the first objection in the order of `ams-contract.md` 6.2.
-    fn judge(&self, state: &Versioned<ServiceIndex>, roles: &Roles) -> Result<UserRecord, Error> {
-        let Self { name, new, by, .. } = self;
+impl Gift {
+    /// The record of the new user, or the first objection in the order of `ams-contract.md` 6.2.
+    pub(super) fn judge(
+        &self,
+        state: &Versioned<ServiceIndex>,
+        roles: &Roles,
+        name: &UserName,
+        new: &NewUser,
+    ) -> Result<UserRecord, Error> {
         if state.index.user_names.contains_key(name) {
             return Err(Error::UserExists);
         }
-        let mut projects: Vec<Membership> = Vec::new();
-        for (text, given) in new.projects.iter().filter(|(project, _)| !project.is_empty()) {
-            let project = text.parse().ok().and_then(|name| state.index.project(&name));
-            let project = project.ok_or_else(|| Error::InvalidProject(text.clone()))?;
-            if projects.iter().any(|held| held.project == project.id) {
-                return Err(Error::DuplicateProject(project.name.clone()));
-            }
-            projects.push(Membership { project: project.id, roles: project_roles(roles, given)? });
-        }
-        let service_roles = new.service_roles.iter().map(|text| roles.service_role(text));
+        let projects = memberships(&state.index, roles, &new.projects)?;
         Ok(UserRecord {
             id: UserId::random(),
             name: name.clone(),
@@ -277,18 +255,87 @@ impl Draft {
             organization: new.organization.clone(),
             description: new.description.clone(),
             projects,
-            service_roles: service_roles.collect::<Result<_, _>>()?,
-            created: by.time,
-            modified: by.time,
-            created_by: by.user,
+            service_roles: roles_in_service(roles, &new.service_roles)?,
+            created: self.by.time,
+            modified: self.by.time,
+            created_by: self.by.user,
         })
     }
 }
 
-fn project_roles(roles: &Roles, texts: &[String]) -> Result<Vec<ProjectRole>, Error> {
+/// What `change` makes of a user, or the first objection in the order of `ams-contract.md` 6.2:
+/// that there is no such user comes last.
+fn changed(
+    state: &Versioned<ServiceIndex>,
+    roles: &Roles,
+    name: &UserName,
+    change: &UserChange,
+) -> Result<UserRecord, Error> {
+    let given = change.projects.as_deref();
+    let projects = given.map(|given| memberships(&state.index, roles, given)).transpose()?;
+    let service_roles = change.service_roles.as_deref();
+    let service_roles = service_roles.map(|given| roles_in_service(roles, given)).transpose()?;
+    let present = state.index.user(name);
+    let new_name: Option<UserName> = match change.name.as_str() {
+        "" => None,
+        text => Some(text.parse()?),
+    };
+    let owner = new_name.as_ref().and_then(|name| state.index.user(name));
+    if owner.is_some_and(|owner| present.is_none_or(|present| present.id != owner.id)) {
+        return Err(Error::UserNameTaken);
+    }
+    let mut user = UserRecord::clone(present.ok_or(Error::UserNotFound)?);
+    user.name = new_name.unwrap_or(user.name);
+    user.projects = projects.unwrap_or(user.projects);
+    user.service_roles = service_roles.unwrap_or(user.service_roles);
+    for (field, new) in [
+        (&mut user.email, &change.email),
+        (&mut user.first_name, &change.first_name),
+        (&mut user.last_name, &change.last_name),
+        (&mut user.organization, &change.organization),
+        (&mut user.description, &change.description),
+    ] {
+        if !new.is_empty() {
+            field.clone_from(new);
+        }
+    }
+    Ok(user)
+}
+
+/// Entry by entry, each judged whole before the next: twice, no project, no role.
+fn memberships(
+    index: &ServiceIndex,
+    roles: &Roles,
+    given: &[(String, Vec<String>)],
+) -> Result<Vec<Membership>, Error> {
+    let mut projects: Vec<Membership> = Vec::new();
+    for (text, wanted) in given.iter().filter(|(project, _)| !project.is_empty()) {
+        let project = text.parse().ok().and_then(|name| index.project(&name));
+        let project = project.ok_or_else(|| Error::InvalidProject(text.clone()))?;
+        if projects.iter().any(|held| held.project == project.id) {
+            return Err(Error::DuplicateProject(project.name.clone()));
+        }
+        projects.push(Membership { project: project.id, roles: project_roles(roles, wanted)? });
+    }
+    Ok(projects)
+}
+
+pub(super) fn project_roles(roles: &Roles, texts: &[String]) -> Result<Vec<ProjectRole>, Error> {
     texts.iter().map(|text| roles.project_role(text)).collect()
 }
 
-fn put(user: UserRecord) -> (String, Option<Record>) {
+fn roles_in_service(roles: &Roles, texts: &[String]) -> Result<Vec<ServiceRole>, Error> {
+    texts.iter().map(|text| roles.service_role(text)).collect()
+}
+
+pub(super) fn is_member(user: &UserRecord, project: ProjectId) -> bool {
+    user.projects.iter().any(|held| held.project == project)
+}
+
+fn has_admin(index: &ServiceIndex) -> bool {
+    index.users.values().any(|user| user.service_roles.contains(&ServiceRole::ServiceAdmin))
+}
+
+pub(super) fn put(user: UserRecord) -> (String, Option<Record>) {
     (user_key(user.id), Some(Record::User(user)))
 }

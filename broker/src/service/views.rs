@@ -140,6 +140,29 @@ pub struct NewUser {
     pub service_roles: Vec<String>,
 }
 
+/// What is to become of a user: what is `None` or an empty text stays. The new name, projects and
+/// roles are texts still: their errors have an order.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct UserChange {
+    /// A new name; empty = as it is.
+    pub name: String,
+    /// Empty = as it is.
+    pub email: String,
+    /// Empty = as it is.
+    pub first_name: String,
+    /// Empty = as it is.
+    pub last_name: String,
+    /// Empty = as it is.
+    pub organization: String,
+    /// Empty = as it is.
+    pub description: String,
+    /// Project name and role names, in place of all memberships. Entries with an empty project are
+    /// skipped.
+    pub projects: Option<Vec<(String, Vec<String>)>>,
+    /// Role names, in place of all.
+    pub service_roles: Option<Vec<String>>,
+}
+
 /// What a new subscription brings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewSubscription {

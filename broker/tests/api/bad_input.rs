@@ -7,12 +7,14 @@ use proptest::test_runner::TestRunner;
 use crate::api::{Seen, World};
 
 /// Every route that reads a body.
-const BODIES: [(&str, &str); 17] = [
+const BODIES: [(&str, &str); 19] = [
     ("POST", "/v1/users/u"),
+    ("PUT", "/v1/users/maker"),
     ("POST", "/v1/projects/N"),
     ("PUT", "/v1/projects/P"),
     ("POST", "/v1/projects/P:modifyAlert"),
     ("POST", "/v1/projects/P/members/m"),
+    ("PUT", "/v1/projects/P/members/maker"),
     ("POST", "/v1/projects/P/members/admin:add"),
     ("PUT", "/v1/projects/P/topics/n"),
     ("POST", "/v1/projects/P/topics/t:publish"),

@@ -3,14 +3,19 @@
 use crate::api::{Api, World, field};
 
 /// Every route that changes something, with a body that its owner's token would make succeed.
-const CHANGES: [(&str, &str, &str); 20] = [
+const CHANGES: [(&str, &str, &str); 25] = [
     ("POST", "users/u", "{}"),
+    ("PUT", "users/maker", r#"{"email": "other@example.org"}"#),
+    ("POST", "users/maker:refreshToken", ""),
+    ("DELETE", "users/maker", ""),
     ("POST", "projects/N", "{}"),
     ("PUT", "projects/P", r#"{"name": "N"}"#),
     ("DELETE", "projects/P", ""),
     ("POST", "projects/P:modifyAlert", r#"{"alert": {"stallAfter": "1h"}}"#),
     ("POST", "projects/P/members/m", "{}"),
     ("POST", "projects/P/members/admin:add", r#"{"roles": ["consumer"]}"#),
+    ("POST", "projects/P/members/maker:remove", ""),
+    ("PUT", "projects/P/members/maker", r#"{"projects": [{"project": "P", "roles": []}]}"#),
     ("PUT", "projects/P/topics/n", ""),
     ("DELETE", "projects/P/topics/t", ""),
     ("POST", "projects/P/topics/t:publish", r#"{"messages": [{}]}"#),
@@ -82,6 +87,8 @@ async fn what_is_not_there_or_has_no_lawful_name_changes_nothing() {
             ("/topics/t", "/topics/x", "Topic doesn't exist"),
             ("/subscriptions/s", "/subscriptions/x", "Subscription doesn't exist"),
             ("/members/admin:", "/members/x:", "User doesn't exist"),
+            ("users/maker", "users/x", "User doesn't exist"),
+            ("/members/maker", "/members/x", "User doesn't exist"),
         ] {
             if path.contains(known) {
                 let path = format!("/v1/{}", path.replace(known, unknown));

@@ -21,7 +21,7 @@ use tokio_util::task::TaskTracker;
 use super::{Reporter, Settings};
 use crate::clock::{Clock as _, ManualClock};
 use crate::domain::{AlertSettings, BatchBuilder, Offset, ProjectName, RetentionSettings, Time};
-use crate::service::{self, Broker, Caller, NewSubscription, Peer, Route};
+use crate::service::{self, Broker, Caller, NewSubscription, NewUser, Peer, Route, UserChange};
 use crate::store::memory;
 use receiver::Receiver;
 

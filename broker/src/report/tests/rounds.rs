@@ -177,3 +177,44 @@ async fn a_receiver_that_hangs_holds_nobody_up() {
     let ended = tokio::time::timeout(Duration::from_secs(4), world.reporter.run(stop)).await;
     assert!(ended.is_ok());
 }
+
+#[tokio::test]
+async fn what_becomes_of_a_user_arrives() {
+    let mut world = World::new().await;
+    world.round().await;
+    let (broker, user) = (world.broker.clone(), name("u"));
+    let of_user = |requests: &[Request]| {
+        let told = directories(requests);
+        assert_eq!((told.len(), told[0]["scope"].as_str()), (1, Some("service")));
+        told[0].clone()
+    };
+    let new = NewUser { email: "u@example.org".into(), ..NewUser::default() };
+    let made = broker.create_user(&world.caller(Route::UsersCreate), &user, new).await.unwrap();
+    let first = of_user(&world.round().await)["objects"][0].clone();
+    assert_eq!((&first["name"], &first["email"]), (&json!("u"), &json!("u@example.org")));
+
+    let change = UserChange {
+        name: "v".into(),
+        service_roles: Some(vec!["metrics_viewer".into()]),
+        projects: Some(vec![("p".into(), vec!["consumer".into()])]),
+        ..UserChange::default()
+    };
+    broker.update_user(&world.caller(Route::UsersUpdate), &user, change).await.unwrap();
+    let renamed = of_user(&world.round().await)["objects"][0].clone();
+    assert_eq!((&renamed["id"], &renamed["name"]), (&first["id"], &json!("v")));
+    assert_eq!(renamed["serviceRoles"], json!(["metrics_viewer"]));
+    assert_eq!(renamed["projects"][0]["roles"], json!(["consumer"]));
+    assert_eq!(renamed["tokenSha256"], first["tokenSha256"]);
+
+    broker.refresh_token(&world.caller(Route::UsersRefreshToken), &name("v")).await.unwrap();
+    let refreshed = of_user(&world.round().await)["objects"][0].clone();
+    assert_eq!(refreshed["id"], first["id"]);
+    assert_ne!(refreshed["tokenSha256"], first["tokenSha256"]);
+
+    broker.delete_user(&world.caller(Route::UsersDelete), &name("v")).await.unwrap();
+    let gone = of_user(&world.round().await);
+    assert_eq!(gone["objects"], json!([]));
+    let deleted = &gone["deleted"][0];
+    let expected = (&json!("user"), &json!(made.id.to_string()), &json!("admin"));
+    assert_eq!((&deleted["kind"], &deleted["id"], &deleted["by"]), expected);
+}

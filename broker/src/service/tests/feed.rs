@@ -132,3 +132,37 @@ async fn calls_are_counted_by_verb_and_outcome() {
     assert_eq!(world.broker.calls(Verb::Pull), CallCounts { ok: 0, refused: 0, fault: 1 });
     assert_eq!(world.broker.calls(Verb::Acknowledge), CallCounts::default());
 }
+
+#[tokio::test]
+async fn what_becomes_of_a_user_is_told() {
+    let world = World::furnished().await;
+    let old = world.user("u", &["consumer"], &[]).await;
+    let broker = &world.broker;
+    let id = broker.profile(Some(&old)).unwrap().id;
+    let told = |change: &ScopeChange| match change.records.as_slice() {
+        [Record::User(user)] => user.clone(),
+        other => panic!("one user: {other:?}"),
+    };
+
+    let before = broker.scope_version(Scope::Service);
+    let change = UserChange { name: "v".into(), email: "v@x.org".into(), ..UserChange::default() };
+    broker.update_user(&world.root(Route::UsersUpdate), &name("u"), change).await.unwrap();
+    let user = told(&world.since(Scope::Service, before).await);
+    assert_eq!((user.id, user.name.as_str(), user.email.as_str()), (id, "v", "v@x.org"));
+    assert_eq!(user.token_sha256, tokens::hash(&old));
+
+    let before = broker.scope_version(Scope::Service);
+    let caller = world.root(Route::UsersRefreshToken);
+    let new = broker.refresh_token(&caller, &name("v")).await.unwrap().token.unwrap();
+    let user = told(&world.since(Scope::Service, before).await);
+    assert_eq!(user.token_sha256, tokens::hash(&new));
+
+    let before = broker.scope_version(Scope::Service);
+    world.clock.advance(Duration::from_secs(7));
+    broker.delete_user(&world.root(Route::UsersDelete), &name("v")).await.unwrap();
+    let change = world.since(Scope::Service, before).await;
+    assert!(change.records.is_empty());
+    let at = world.clock.wall();
+    let expected = Deleted { kind: "user", id: id.0, name: String::new(), by: "admin".into(), at };
+    assert_eq!(change.deleted, [expected]);
+}

@@ -3,11 +3,22 @@
 use super::*;
 use crate::domain::roles::{ProjectRole, ServiceRole};
 
-const ROUTES: [(Route, &str); 38] = [
+const ROUTES: [(Route, &str); 49] = [
+    (Route::UsersByToken, "SA PW"),
+    (Route::UsersByUuid, "SA AA"),
+    (Route::UsersList, "SA"),
+    (Route::UsersShow, "SA"),
+    (Route::UsersRefreshToken, "SA"),
     (Route::UsersCreate, "SA"),
+    (Route::UsersUpdate, "SA"),
+    (Route::UsersDelete, "SA"),
     (Route::ProjectsList, "SA"),
     (Route::ProjectsAddUser, "SA PA"),
+    (Route::ProjectsRemoveUser, "SA PA"),
+    (Route::ProjectsShowUser, "SA PA"),
     (Route::ProjectsCreateUser, "SA PA"),
+    (Route::ProjectsUpdateUser, "SA PA"),
+    (Route::ProjectsListUsers, "SA PA"),
     (Route::ProjectsShow, "SA PA"),
     (Route::ProjectsCreate, "SA"),
     (Route::ProjectsUpdate, "SA PA"),
@@ -212,6 +223,10 @@ async fn a_project_admin_reaches_neither_service_roles_nor_other_projects() {
         let caller = world.admit(add, &token).unwrap();
         let added = world.broker.add_member(&caller, &name("admin"), roles).await;
         assert!(matches!(added, Err(Error::InvalidRole(text)) if text == role), "{role}");
+        let caller = world.admit(Route::ProjectsUpdateUser, &token).unwrap();
+        let roles = Some(vec![role.to_owned()]);
+        let updated = world.broker.update_member(&caller, &name("pa"), roles).await;
+        assert!(matches!(updated, Err(Error::InvalidRole(text)) if text == role), "{role}");
     }
     assert!(matches!(world.admit(Route::UsersCreate, &token), Err(Error::Forbidden)));
 }

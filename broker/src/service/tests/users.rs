@@ -123,3 +123,153 @@ async fn an_acl_takes_members_only_and_names_those_that_are_not() {
     world.broker.set_topic_acl(&by, &name("t"), list(&[])).await.unwrap();
     assert!(world.broker.topic_acl(&by, &name("t")).unwrap().is_empty());
 }
+
+fn page(size: Option<u64>, from: Option<u64>) -> PageRequest {
+    PageRequest { size, from }
+}
+
+fn listed(page: &Page<UserView>) -> Vec<&str> {
+    page.items.iter().map(|user| user.name.as_str()).collect()
+}
+
+#[tokio::test]
+async fn an_update_is_judged_in_the_order_of_the_contract_and_nobody_is_asked_for_last() {
+    let world = World::furnished().await;
+    world.user("u", &["consumer"], &["metrics_viewer"]).await;
+    let broker = &world.broker;
+    let root = world.root(Route::UsersUpdate);
+    let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+    let all_wrong = || UserChange {
+        name: "admin".to_owned(),
+        projects: Some(vec![("p".to_owned(), texts(&["boss"]))]),
+        service_roles: Some(texts(&["chief"])),
+        ..UserChange::default()
+    };
+    for user in ["u", "nobody"] {
+        let user: UserName = name(user);
+        let refused = |change| broker.update_user(&root, &user, change);
+        let error = refused(all_wrong()).await.unwrap_err();
+        assert!(matches!(&error, Error::InvalidRole(role) if role == "boss"), "{error}");
+        let change = UserChange { projects: None, ..all_wrong() };
+        let error = refused(change).await.unwrap_err();
+        assert!(matches!(&error, Error::InvalidRole(role) if role == "chief"), "{error}");
+        let change = UserChange { projects: None, service_roles: None, ..all_wrong() };
+        assert!(matches!(refused(change).await, Err(Error::UserNameTaken)));
+        let change = UserChange { name: "a b".to_owned(), ..UserChange::default() };
+        assert!(matches!(refused(change).await, Err(Error::Name(_))));
+    }
+    let absent = broker.update_user(&root, &name("nobody"), UserChange::default()).await;
+    assert!(matches!(absent, Err(Error::UserNotFound)));
+
+    // Absent stays, empty lists clear; its own name is no change.
+    world.clock.advance(Duration::from_secs(7));
+    let change = UserChange { name: "u".to_owned(), ..UserChange::default() };
+    let same = broker.update_user(&root, &name("u"), change).await.unwrap();
+    assert_eq!(same.projects.len(), 1);
+    assert_eq!(same.service_roles, [ServiceRole::MetricsViewer]);
+    assert_eq!((same.created, same.modified), (Time::from_secs(1_000_000), world.clock.wall()));
+    let change = UserChange {
+        projects: Some(Vec::new()),
+        service_roles: Some(Vec::new()),
+        ..UserChange::default()
+    };
+    let bare = broker.update_user(&root, &name("u"), change).await.unwrap();
+    assert!(bare.projects.is_empty() && bare.service_roles.is_empty());
+}
+
+#[tokio::test]
+async fn a_refreshed_token_and_a_deleted_user_admit_no_more_also_after_a_restart() {
+    let world = World::with(Settings { reveal_tokens: false, ..settings() }).await;
+    world.furnish().await;
+    let old = world.user("u", &["project_admin"], &[]).await;
+    let gone = world.user("gone", &["project_admin"], &[]).await;
+    let acl = vec!["u".to_owned(), "gone".to_owned()];
+    let by = world.root(Route::TopicsModifyAcl);
+    world.broker.set_topic_acl(&by, &name("t"), acl).await.unwrap();
+    world.clock.advance(Duration::from_secs(7));
+    let refresh = world.root(Route::UsersRefreshToken);
+    let view = world.broker.refresh_token(&refresh, &name("u")).await.unwrap();
+    let new = view.token.unwrap();
+    assert_eq!(new.len(), 64, "its text is shown this once");
+    assert_eq!(view.modified, view.created, "and else nothing changed");
+    let delete = world.root(Route::UsersDelete);
+    world.broker.delete_user(&delete, &name("gone")).await.unwrap();
+    let again = world.broker.delete_user(&delete, &name("gone")).await;
+    assert!(matches!(again, Err(Error::UserNotFound)));
+    let none = world.broker.refresh_token(&refresh, &name("gone")).await;
+    assert!(matches!(none, Err(Error::UserNotFound)));
+
+    let judge = |world: &World| {
+        for token in [&old, &gone] {
+            let admitted = world.admit(Route::ProjectsShow, token);
+            assert!(matches!(admitted, Err(Error::Unauthorized)));
+            assert!(matches!(world.broker.profile(Some(token)), Err(Error::Unauthorized)));
+            let root = world.root(Route::UsersByToken);
+            let found = world.broker.user_by_token(&root, token);
+            assert!(matches!(found, Err(Error::UserNotFound)));
+        }
+        assert!(world.admit(Route::ProjectsShow, &new).is_ok());
+        let by = world.root(Route::TopicsAcl);
+        assert_eq!(world.broker.topic_acl(&by, &name("t")).unwrap(), [name::<UserName>("u")]);
+    };
+    judge(&world);
+    let world = world.restarted().await;
+    judge(&world);
+    // Whoever takes the name later is somebody else.
+    world.user("gone", &["publisher"], &[]).await;
+    let by = world.root(Route::TopicsAcl);
+    assert_eq!(world.broker.topic_acl(&by, &name("t")).unwrap(), [name::<UserName>("u")]);
+}
+
+#[tokio::test]
+async fn a_start_gives_the_admin_its_role_back_when_nobody_has_it() {
+    let world = World::furnished().await;
+    let demoted = || UserChange { service_roles: Some(Vec::new()), ..UserChange::default() };
+    let root = world.root(Route::UsersUpdate);
+    world.broker.update_user(&root, &name("admin"), demoted()).await.unwrap();
+    assert!(world.admit(Route::UsersList, &world.admin).is_err());
+    let world = world.restarted().await;
+    assert!(world.admit(Route::UsersList, &world.admin).is_ok());
+
+    // While somebody else has it, the operators' wish stands.
+    let other = world.user("other", &[], &["service_admin"]).await;
+    let root = world.root(Route::UsersUpdate);
+    world.broker.update_user(&root, &name("admin"), demoted()).await.unwrap();
+    let world = world.restarted().await;
+    assert!(world.admit(Route::UsersList, &world.admin).is_err());
+    let caller = world.admit(Route::UsersDelete, &other).unwrap();
+    world.broker.delete_user(&caller, &name("admin")).await.unwrap();
+    world.broker.delete_user(&caller, &name("other")).await.unwrap();
+    let world = world.restarted().await;
+    assert!(world.admit(Route::UsersList, &world.admin).is_ok(), "made anew");
+    assert!(world.admit(Route::UsersList, &other).is_err());
+}
+
+#[tokio::test]
+async fn lists_of_users_are_paged_newest_first_and_narrowed_to_a_project() {
+    let world = World::furnished().await;
+    world.project("q").await;
+    for user in ["a", "b", "c"] {
+        world.user(user, &["consumer"], &[]).await;
+    }
+    let broker = &world.broker;
+    let root = world.root(Route::UsersList);
+    let all = broker.users(&root, None, page(None, None), false).unwrap();
+    assert_eq!(listed(&all), ["c", "b", "a", "admin"]);
+    assert_eq!((all.next, all.total), (None, 4));
+    assert!(all.items.iter().all(|user| user.projects.is_empty()));
+
+    let of = Some(broker.users_filter(&root, "p").unwrap());
+    let first = broker.users(&root, of, page(Some(2), None), true).unwrap();
+    assert_eq!((listed(&first), first.total), (vec!["c", "b"], 3));
+    assert_eq!(first.items[0].projects.len(), 1);
+    let second = broker.users(&root, of, page(Some(2), first.next), true).unwrap();
+    assert_eq!((listed(&second), second.next, second.total), (vec!["a"], None, 3));
+    let nobody = Some(broker.users_filter(&root, "q").unwrap());
+    let nobody = broker.users(&root, nobody, page(None, None), true).unwrap();
+    assert_eq!((nobody.items.len(), nobody.total), (0, 0));
+    for unknown in ["nope", "a b", "P"] {
+        let unknown = broker.users_filter(&root, unknown);
+        assert!(matches!(unknown, Err(Error::ProjectFilterNotFound)));
+    }
+}
