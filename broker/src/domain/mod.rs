@@ -26,5 +26,5 @@ pub use entry::{DayFigures, Entry, Head, Mark};
 pub use holes::{Hole, Holes};
 pub use ids::{Offset, ProjectId, SubscriptionId, TopicId, UserId};
 pub use names::{InvalidName, ProjectName, SubscriptionName, TopicName, UserName};
-pub use progress::{Counters, Facts, Lost, Progress, Window};
+pub use progress::{Counters, Facts, HandedOut, Lost, Progress, Window};
 pub use retention::RetentionSettings;

@@ -13,6 +13,7 @@ mod cors;
 mod error;
 mod gate;
 mod json;
+mod metrics;
 mod paging;
 mod path;
 mod projects;
@@ -27,6 +28,7 @@ mod settings;
 mod subscriptions;
 pub mod tls;
 mod topics;
+mod usage_report;
 mod users;
 mod zulu;
 

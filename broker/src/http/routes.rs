@@ -8,7 +8,9 @@ use std::pin::Pin;
 use super::call::Call;
 use super::error::Refusal;
 use super::reply::Reply;
-use super::{projects, publish, pull, service_info, subscriptions, topics, users};
+use super::{
+    metrics, projects, publish, pull, service_info, subscriptions, topics, usage_report, users,
+};
 use crate::domain::{ProjectName, SubscriptionName, TopicName, UserName};
 use crate::service::{Caller, Route};
 
@@ -92,10 +94,14 @@ macro_rules! table {
 
 #[rustfmt::skip]
 static TABLE: &[Row] = table! {
+    /*  1 */ "GET" "/v1/metrics" Service[AmsMetrics] metrics::nodes(caller);
     /*  2 */ "GET" "/v1/status" Open[] service_info::status();
+    /*  3 */ "GET" "/v1/metrics/va_metrics" Service[AmsVaMetrics] usage_report::va_metrics(caller);
     /*  7 */ "GET" "/v1/users/profile" Open[] users::profile();
+    /*  8 */ "GET" "/v1/users/usageReport" Open[] usage_report::usage_report();
     /* 11 */ "POST" "/v1/users/{user}" User[UsersCreate] users::create(caller, user);
     /* 20 */ "GET" "/v1/projects" Service[ProjectsList] projects::list(caller);
+    /* 21 */ "GET" "/v1/projects/{project}:metrics" Project[ProjectsMetrics] metrics::project(caller, project);
     /* 22 */ "POST" "/v1/projects/{project}/members/{user}:add" Member[ProjectsAddUser] users::add(caller, project, user);
     /* 25 */ "POST" "/v1/projects/{project}/members/{user}" Member[ProjectsCreateUser] users::create_member(caller, project, user);
     /* 28 */ "GET" "/v1/projects/{project}" Project[ProjectsShow] projects::show(caller, project);
@@ -108,6 +114,7 @@ static TABLE: &[Row] = table! {
     /* 34 */ "GET" "/v1/projects/{project}/subscriptions/{subscription}:offsets" Subscription[SubscriptionsOffsets] subscriptions::offsets(caller, project, name);
     /* 35 */ "GET" "/v1/projects/{project}/subscriptions/{subscription}:timeToOffset" Subscription[SubscriptionsTimeToOffset] subscriptions::time_to_offset(caller, project, name);
     /* 36 */ "GET" "/v1/projects/{project}/subscriptions/{subscription}:acl" Subscription[SubscriptionsAcl] subscriptions::acl(caller, project, name);
+    /* 37 */ "GET" "/v1/projects/{project}/subscriptions/{subscription}:metrics" Subscription[SubscriptionsMetrics] metrics::subscription(caller, project, name);
     /* 38 */ "GET" "/v1/projects/{project}/subscriptions/{subscription}" Subscription[SubscriptionsShow] subscriptions::show(caller, project, name);
     /* 39 */ "PUT" "/v1/projects/{project}/subscriptions/{subscription}" Subscription[SubscriptionsCreate] subscriptions::create(caller, project, name);
     /* 40 */ "DELETE" "/v1/projects/{project}/subscriptions/{subscription}" Subscription[SubscriptionsDelete] subscriptions::delete(caller, project, name);
@@ -119,6 +126,7 @@ static TABLE: &[Row] = table! {
     /*ours*/ "POST" "/v1/projects/{project}/subscriptions/{subscription}:modifyAlert" Subscription[SubscriptionsModifyAlert] subscriptions::modify_alert(caller, project, name);
     /* 48 */ "GET" "/v1/projects/{project}/topics" Project[TopicsList] topics::list(caller, project);
     /* 49 */ "GET" "/v1/projects/{project}/topics/{topic}:acl" Topic[TopicsAcl] topics::acl(caller, project, name);
+    /* 50 */ "GET" "/v1/projects/{project}/topics/{topic}:metrics" Topic[TopicsMetrics] metrics::topic(caller, project, name);
     /* 51 */ "GET" "/v1/projects/{project}/topics/{topic}" Topic[TopicsShow] topics::show(caller, project, name);
     /* 52 */ "PUT" "/v1/projects/{project}/topics/{topic}" Topic[TopicsCreate] topics::create(caller, project, name);
     /* 53 */ "DELETE" "/v1/projects/{project}/topics/{topic}" Topic[TopicsDelete] topics::delete(caller, project, name);

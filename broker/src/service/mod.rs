@@ -14,6 +14,8 @@ mod deliver;
 mod error;
 mod facts;
 mod feed;
+mod figures;
+mod node;
 mod open;
 mod projects;
 mod publish;
@@ -29,6 +31,7 @@ mod topics;
 mod usage;
 mod users;
 mod views;
+mod volumes;
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -48,6 +51,8 @@ pub use facts::{
     CallCounts, Deleted, Peer, PullCounts, ScopeChange, StoreFaultCounts, SubscriptionFacts,
     TopicFacts, Verb,
 };
+pub use figures::{DayCount, ProjectFigures, Rate, SubscriptionFigures, TopicFigures};
+pub use node::{NodeFigures, nodes};
 pub use publish::Publisher;
 pub use pull::Puller;
 pub use rights::{Caller, Route};
@@ -55,6 +60,7 @@ pub use views::{
     MembershipView, NewSubscription, NewUser, Offsets, Page, PageRequest, ProjectView, Pulled,
     SubscriptionView, TopicView, UserView,
 };
+pub use volumes::{Days, ProjectVolume};
 
 use crate::clock::Clock;
 use crate::domain::records::TopicRecord;

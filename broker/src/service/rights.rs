@@ -7,10 +7,16 @@ use crate::domain::{ProjectId, ProjectName, UserId, UserName};
 /// A route, by its AMS name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Route {
+    /// `ams:metrics`
+    AmsMetrics,
+    /// `ams:vaMetrics`
+    AmsVaMetrics,
     /// `users:create`
     UsersCreate,
     /// `projects:list`
     ProjectsList,
+    /// `projects:metrics`
+    ProjectsMetrics,
     /// `projects:addUser`
     ProjectsAddUser,
     /// `projects:createUser`
@@ -35,6 +41,8 @@ pub enum Route {
     SubscriptionsTimeToOffset,
     /// `subscriptions:acl`
     SubscriptionsAcl,
+    /// `subscriptions:metrics`
+    SubscriptionsMetrics,
     /// `subscriptions:show`
     SubscriptionsShow,
     /// `subscriptions:create`
@@ -57,6 +65,8 @@ pub enum Route {
     TopicsList,
     /// `topics:acl`
     TopicsAcl,
+    /// `topics:metrics`
+    TopicsMetrics,
     /// `topics:show`
     TopicsShow,
     /// `topics:create`
@@ -77,8 +87,11 @@ impl Route {
     /// Its AMS name.
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::AmsMetrics => "ams:metrics",
+            Self::AmsVaMetrics => "ams:vaMetrics",
             Self::UsersCreate => "users:create",
             Self::ProjectsList => "projects:list",
+            Self::ProjectsMetrics => "projects:metrics",
             Self::ProjectsAddUser => "projects:addUser",
             Self::ProjectsCreateUser => "projects:createUser",
             Self::ProjectsShow => "projects:show",
@@ -91,6 +104,7 @@ impl Route {
             Self::SubscriptionsOffsets => "subscriptions:offsets",
             Self::SubscriptionsTimeToOffset => "subscriptions:timeToOffset",
             Self::SubscriptionsAcl => "subscriptions:acl",
+            Self::SubscriptionsMetrics => "subscriptions:metrics",
             Self::SubscriptionsShow => "subscriptions:show",
             Self::SubscriptionsCreate => "subscriptions:create",
             Self::SubscriptionsDelete => "subscriptions:delete",
@@ -102,6 +116,7 @@ impl Route {
             Self::SubscriptionsModifyAlert => "subscriptions:modifyAlert",
             Self::TopicsList => "topics:list",
             Self::TopicsAcl => "topics:acl",
+            Self::TopicsMetrics => "topics:metrics",
             Self::TopicsShow => "topics:show",
             Self::TopicsCreate => "topics:create",
             Self::TopicsDelete => "topics:delete",
@@ -120,13 +135,20 @@ impl Route {
             Self::SubscriptionsList
             | Self::SubscriptionsOffsets
             | Self::SubscriptionsTimeToOffset
+            | Self::SubscriptionsMetrics
             | Self::SubscriptionsShow
             | Self::SubscriptionsPull
             | Self::SubscriptionsAcknowledge
             | Self::SubscriptionsModifyAckDeadline
             | Self::SubscriptionsModifyOffset => &[ProjectAdmin, Consumer],
-            Self::TopicsList | Self::TopicsShow | Self::TopicsPublish => &[ProjectAdmin, Publisher],
-            Self::ProjectsAddUser
+            Self::TopicsList | Self::TopicsMetrics | Self::TopicsShow | Self::TopicsPublish => {
+                &[ProjectAdmin, Publisher]
+            }
+            // The first two have no project: nobody is a project admin there.
+            Self::AmsMetrics
+            | Self::AmsVaMetrics
+            | Self::ProjectsMetrics
+            | Self::ProjectsAddUser
             | Self::ProjectsCreateUser
             | Self::ProjectsShow
             | Self::ProjectsUpdate
@@ -149,11 +171,12 @@ impl Route {
 
     /// The roles in the service that may call it.
     const fn service_roles(self) -> &'static [ServiceRole] {
-        use ServiceRole::{PushWorker, ServiceAdmin};
+        use ServiceRole::{MetricsViewer, PushWorker, ServiceAdmin};
         match self {
             Self::SubscriptionsShow | Self::SubscriptionsPull | Self::SubscriptionsAcknowledge => {
                 &[ServiceAdmin, PushWorker]
             }
+            Self::AmsMetrics | Self::AmsVaMetrics => &[ServiceAdmin, MetricsViewer],
             _ => &[ServiceAdmin],
         }
     }

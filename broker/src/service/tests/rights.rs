@@ -3,9 +3,12 @@
 use super::*;
 use crate::domain::roles::{ProjectRole, ServiceRole};
 
-const ROUTES: [(Route, &str); 32] = [
+const ROUTES: [(Route, &str); 37] = [
+    (Route::AmsMetrics, "SA MV PA"),
+    (Route::AmsVaMetrics, "SA MV PA"),
     (Route::UsersCreate, "SA"),
     (Route::ProjectsList, "SA"),
+    (Route::ProjectsMetrics, "SA PA"),
     (Route::ProjectsAddUser, "SA PA"),
     (Route::ProjectsCreateUser, "SA PA"),
     (Route::ProjectsShow, "SA PA"),
@@ -18,6 +21,7 @@ const ROUTES: [(Route, &str); 32] = [
     (Route::SubscriptionsOffsets, "SA PA C"),
     (Route::SubscriptionsTimeToOffset, "SA PA C"),
     (Route::SubscriptionsAcl, "SA PA"),
+    (Route::SubscriptionsMetrics, "SA PA C"),
     (Route::SubscriptionsShow, "SA PA C PW"),
     (Route::SubscriptionsCreate, "SA PA"),
     (Route::SubscriptionsDelete, "SA PA"),
@@ -29,6 +33,7 @@ const ROUTES: [(Route, &str); 32] = [
     (Route::SubscriptionsModifyAlert, "SA PA"),
     (Route::TopicsList, "SA PA P"),
     (Route::TopicsAcl, "SA PA"),
+    (Route::TopicsMetrics, "SA PA P"),
     (Route::TopicsShow, "SA PA P"),
     (Route::TopicsCreate, "SA PA"),
     (Route::TopicsDelete, "SA PA"),
