@@ -4,7 +4,7 @@
 //! verdicts O1-O3 of its section 13). The caller folds time in first ([`Progress::facts`]).
 
 use super::ids::Offset;
-use super::progress::{Progress, Window};
+use super::progress::{HandedOut, Progress, Window};
 use clock::Time;
 
 /// What an acknowledgement of a highest offset comes to.
@@ -45,6 +45,7 @@ impl Progress {
         self.window =
             Some(Window { start: self.position, end, pulled_at: now, ams_bytes, expired: false });
         self.clocks.front_attempts += 1;
+        self.last_handed_out = Some(HandedOut { messages: count, after: self.clocks.last_pull });
         self.clocks.last_pull = self.clocks.last_pull.max(now);
         self.clocks.last_delivery = now;
     }

@@ -28,5 +28,5 @@ pub use ids::{Offset, ProjectId, SubscriptionId, TopicId, UserId};
 pub use names::{
     InvalidName, ProjectName, SnapshotName, SubscriptionName, TopicName, UserName, lawful,
 };
-pub use progress::{Counters, Facts, Lost, Progress, Window};
+pub use progress::{Counters, Facts, HandedOut, Lost, Progress, Window};
 pub use retention::RetentionSettings;

@@ -34,6 +34,9 @@ pub struct Progress {
     pub counters: Counters,
     /// When what happened last.
     pub clocks: Clocks,
+    /// The last pull that handed something out; `None` also where a record is older than this
+    /// field.
+    pub last_handed_out: Option<HandedOut>,
     /// Last saved sequence of each broker, at most 8.
     pub writers: Vec<(u64, u64)>,
     /// The last 16 forwarded requests that are in this state.
@@ -73,6 +76,15 @@ pub struct Lease {
     pub until: Time,
     /// How often it was handed out.
     pub attempts: u32,
+}
+
+/// What one pull handed out, for the rate of consumption. It outlives the window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HandedOut {
+    /// How many messages.
+    pub messages: u64,
+    /// The pull before it, also an empty one; the epoch = it was the first.
+    pub after: Time,
 }
 
 macro_rules! counters {
@@ -205,6 +217,8 @@ pub struct Facts {
 }
 
 const PROGRESS_VERSION: u8 = 1;
+/// The same, ended by what the last pull handed out; written only where there is that to say.
+const WITH_HANDED_OUT: u8 = 2;
 
 impl Progress {
     /// The state of a subscription that nobody has touched: what an absent record means.
@@ -221,6 +235,7 @@ impl Progress {
             leases: Vec::new(),
             counters: Counters::default(),
             clocks: Clocks::default(),
+            last_handed_out: None,
             writers: Vec::new(),
             requests: Vec::new(),
         }
@@ -296,7 +311,10 @@ impl Progress {
 
     /// Appends the stored form.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        out.put_u8(PROGRESS_VERSION);
+        out.put_u8(match self.last_handed_out {
+            None => PROGRESS_VERSION,
+            Some(_) => WITH_HANDED_OUT,
+        });
         out.put_varint(self.version);
         out.put_uuid(self.topic.0);
         for offset in [self.origin, self.position, self.frontier, self.high_water] {
@@ -346,13 +364,18 @@ impl Progress {
         for request in &self.requests {
             out.extend_from_slice(request);
         }
+        if let Some(last) = &self.last_handed_out {
+            out.put_varint(last.messages);
+            out.put_varint(last.after.0);
+        }
     }
 
     /// Reads the stored form back.
     pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(bytes, "progress");
         let r = &mut reader;
-        if r.u8()? != PROGRESS_VERSION {
+        let version = r.u8()?;
+        if !matches!(version, PROGRESS_VERSION | WITH_HANDED_OUT) {
             return Err(r.malformed());
         }
         let mut progress = Self {
@@ -381,6 +404,7 @@ impl Progress {
             leases: Vec::new(),
             counters: Counters::default(),
             clocks: Clocks::default(),
+            last_handed_out: None,
             writers: Vec::new(),
             requests: Vec::new(),
         };
@@ -409,6 +433,10 @@ impl Progress {
         }
         for _ in 0..r.count()? {
             progress.requests.push(r.array16()?);
+        }
+        if version == WITH_HANDED_OUT {
+            progress.last_handed_out =
+                Some(HandedOut { messages: r.varint()?, after: Time(r.varint()?) });
         }
         reader.end()?;
         Ok(progress)

@@ -64,6 +64,9 @@ pub(super) mod argument {
     pub(in super::super) const TOPIC_REF: &str = "Invalid Topic name";
     pub(in super::super) const SCHEMA_REF: &str = "wrong schema name declaration";
     pub(in super::super) const PAGE_SIZE: &str = "Invalid page size";
+    pub(in super::super) const START_DATE: &str = "Start date is not in valid format";
+    pub(in super::super) const END_DATE: &str = "End date is not in valid format";
+    pub(in super::super) const DATES: &str = "Start date cannot be after the end date";
     pub(in super::super) const ZULU: &str = "Time is not in valid Zulu format.";
 }
 
@@ -163,6 +166,9 @@ fn fact(error: &Error) -> (u16, &'static str, Cow<'static, str>, Option<u32>) {
             "Access to this resource is forbidden. User is not a member of the project".into(),
         ),
         Error::ProjectNotFound => (404, "NOT_FOUND", "project doesn't exist".into()),
+        Error::UnknownProject(name) => {
+            (404, "NOT_FOUND", format!("Project {name} doesn't exist").into())
+        }
         Error::TopicNotFound => (404, "NOT_FOUND", "Topic doesn't exist".into()),
         Error::SubscriptionNotFound => (404, "NOT_FOUND", "Subscription doesn't exist".into()),
         Error::SnapshotNotFound => (404, "NOT_FOUND", "Snapshot doesn't exist".into()),
@@ -262,6 +268,9 @@ mod tests {
             argument::SCHEMA_REF,
             argument::PAGE_SIZE,
             argument::ZULU,
+            argument::START_DATE,
+            argument::END_DATE,
+            argument::DATES,
         ];
         let own = [
             Refusal::UnknownPath,
@@ -282,6 +291,7 @@ mod tests {
             Error::Forbidden,
             Error::NotAMember,
             Error::ProjectNotFound,
+            Error::UnknownProject(text("p")),
             Error::TopicNotFound,
             Error::SubscriptionNotFound,
             Error::SnapshotNotFound,
@@ -349,6 +359,9 @@ mod tests {
 400 INVALID_ARGUMENT wrong schema name declaration
 400 INVALID_ARGUMENT Invalid page size
 400 INVALID_ARGUMENT Time is not in valid Zulu format.
+400 INVALID_ARGUMENT Start date is not in valid format
+400 INVALID_ARGUMENT End date is not in valid format
+400 INVALID_ARGUMENT Start date cannot be after the end date
 404 NOT_FOUND 404 page not found
 405 METHOD_NOT_ALLOWED Method not allowed
 400 BAD_REQUEST Invalid Request Body
@@ -365,6 +378,7 @@ mod tests {
 403 FORBIDDEN Access to this resource is forbidden
 403 FORBIDDEN Access to this resource is forbidden. User is not a member of the project
 404 NOT_FOUND project doesn't exist
+404 NOT_FOUND Project p doesn't exist
 404 NOT_FOUND Topic doesn't exist
 404 NOT_FOUND Subscription doesn't exist
 404 NOT_FOUND Snapshot doesn't exist

@@ -15,6 +15,7 @@ mod gate;
 mod inflate;
 mod json;
 mod members;
+mod metrics;
 mod paging;
 mod path;
 mod projects;
@@ -32,6 +33,7 @@ mod snapshots;
 mod subscriptions;
 pub mod tls;
 mod topics;
+mod usage_report;
 mod users;
 mod zulu;
 

@@ -9,8 +9,8 @@ use super::call::Call;
 use super::error::Refusal;
 use super::reply::Reply;
 use super::{
-    members, projects, publish, pull, read, seek, service_info, snapshots, subscriptions, topics,
-    users,
+    members, metrics, projects, publish, pull, read, seek, service_info, snapshots, subscriptions,
+    topics, usage_report, users,
 };
 use crate::domain::{ProjectName, SnapshotName, SubscriptionName, TopicName, UserName};
 use crate::service::{Caller, Route};
@@ -107,17 +107,21 @@ macro_rules! table {
 
 #[rustfmt::skip]
 static TABLE: &[Row] = table! {
+    /*  1 */ "GET" "/v1/metrics" Service[AmsMetrics] metrics::nodes(caller);
     /*  2 */ "GET" "/v1/status" Open[] service_info::status();
+    /*  3 */ "GET" "/v1/metrics/va_metrics" Service[AmsVaMetrics] usage_report::va_metrics(caller);
     /*  4 */ "GET" "/v1/users:byToken/{token}" Token[UsersByToken] users::by_token(caller, token);
     /*  5 */ "GET" "/v1/users:byUUID/{uuid}" Uuid[UsersByUuid] users::by_uuid(caller, uuid);
     /*  6 */ "GET" "/v1/users" Service[UsersList] users::list(caller);
     /*  7 */ "GET" "/v1/users/profile" Open[] users::profile();
+    /*  8 */ "GET" "/v1/users/usageReport" Open[] usage_report::usage_report();
     /*  9 */ "GET" "/v1/users/{user}" User[UsersShow] users::show(caller, user);
     /* 10 */ "POST" "/v1/users/{user}:refreshToken" User[UsersRefreshToken] users::refresh_token(caller, user);
     /* 11 */ "POST" "/v1/users/{user}" User[UsersCreate] users::create(caller, user);
     /* 12 */ "PUT" "/v1/users/{user}" User[UsersUpdate] users::update(caller, user);
     /* 13 */ "DELETE" "/v1/users/{user}" User[UsersDelete] users::delete(caller, user);
     /* 20 */ "GET" "/v1/projects" Service[ProjectsList] projects::list(caller);
+    /* 21 */ "GET" "/v1/projects/{project}:metrics" Project[ProjectsMetrics] metrics::project(caller, project);
     /* 22 */ "POST" "/v1/projects/{project}/members/{user}:add" Member[ProjectsAddUser] members::add(caller, project, user);
     /* 23 */ "POST" "/v1/projects/{project}/members/{user}:remove" Member[ProjectsRemoveUser] members::remove(caller, project, user);
     /* 24 */ "GET" "/v1/projects/{project}/members/{user}" Member[ProjectsShowUser] members::show(caller, project, user);
@@ -134,6 +138,7 @@ static TABLE: &[Row] = table! {
     /* 34 */ "GET" "/v1/projects/{project}/subscriptions/{subscription}:offsets" Subscription[SubscriptionsOffsets] subscriptions::offsets(caller, project, name);
     /* 35 */ "GET" "/v1/projects/{project}/subscriptions/{subscription}:timeToOffset" Subscription[SubscriptionsTimeToOffset] subscriptions::time_to_offset(caller, project, name);
     /* 36 */ "GET" "/v1/projects/{project}/subscriptions/{subscription}:acl" Subscription[SubscriptionsAcl] subscriptions::acl(caller, project, name);
+    /* 37 */ "GET" "/v1/projects/{project}/subscriptions/{subscription}:metrics" Subscription[SubscriptionsMetrics] metrics::subscription(caller, project, name);
     /* 38 */ "GET" "/v1/projects/{project}/subscriptions/{subscription}" Subscription[SubscriptionsShow] subscriptions::show(caller, project, name);
     /* 39 */ "PUT" "/v1/projects/{project}/subscriptions/{subscription}" Subscription[SubscriptionsCreate] subscriptions::create(caller, project, name);
     /* 40 */ "DELETE" "/v1/projects/{project}/subscriptions/{subscription}" Subscription[SubscriptionsDelete] subscriptions::delete(caller, project, name);
@@ -151,6 +156,7 @@ static TABLE: &[Row] = table! {
     /* 48 */ "GET" "/v1/projects/{project}/topics" Project[TopicsList] topics::list(caller, project);
     /* 49 */ "GET" "/v1/projects/{project}/topics/{topic}:acl" Topic[TopicsAcl] topics::acl(caller, project, name);
     /*ours*/ "GET" "/v1/projects/{project}/topics/{topic}:read" Topic[TopicsRead] read::read(caller, project, name);
+    /* 50 */ "GET" "/v1/projects/{project}/topics/{topic}:metrics" Topic[TopicsMetrics] metrics::topic(caller, project, name);
     /* 51 */ "GET" "/v1/projects/{project}/topics/{topic}" Topic[TopicsShow] topics::show(caller, project, name);
     /* 52 */ "PUT" "/v1/projects/{project}/topics/{topic}" Topic[TopicsCreate] topics::create(caller, project, name);
     /* 53 */ "DELETE" "/v1/projects/{project}/topics/{topic}" Topic[TopicsDelete] topics::delete(caller, project, name);

@@ -34,6 +34,9 @@ pub enum Error {
     /// No such project.
     #[error("project not found")]
     ProjectNotFound,
+    /// A report was asked about a project that is none.
+    #[error("project {0} not found")]
+    UnknownProject(String),
     /// No such topic.
     #[error("topic not found")]
     TopicNotFound,

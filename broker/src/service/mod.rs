@@ -14,7 +14,9 @@ mod deliver;
 mod error;
 mod facts;
 mod feed;
+mod figures;
 mod members;
+mod node;
 mod open;
 mod projects;
 mod publish;
@@ -35,6 +37,7 @@ mod topics;
 mod usage;
 mod users;
 mod views;
+mod volumes;
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -54,6 +57,8 @@ pub use facts::{
     CallCounts, Deleted, Peer, PullCounts, ScopeChange, StoreFaultCounts, SubscriptionFacts,
     TopicFacts, Verb,
 };
+pub use figures::{DayCount, ProjectFigures, Rate, SubscriptionFigures, TopicFigures};
+pub use node::{NodeFigures, nodes};
 pub use publish::Publisher;
 pub use pull::Puller;
 pub use read::{From as ReadFrom, Read};
@@ -64,6 +69,7 @@ pub use views::{
     MembershipView, NewSubscription, NewUser, Offsets, Page, PageRequest, ProjectView, Pulled,
     SnapshotView, SubscriptionView, TopicView, UserChange, UserView,
 };
+pub use volumes::{Days, ProjectVolume};
 
 use crate::clock::Clock;
 use crate::domain::records::TopicRecord;

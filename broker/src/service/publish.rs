@@ -15,7 +15,7 @@ use super::catalogue::{Cell, ProjectIndex, signed};
 use super::commit::Errand;
 use super::{Broker, Caller, Error};
 use crate::domain::roles::ProjectRole;
-use crate::domain::{Batch, BatchBuilder, Head, Offset, TopicId, TopicName};
+use crate::domain::{Batch, BatchBuilder, DayFigures, Head, Offset, TopicId, TopicName};
 use crate::store::{Outcome, StoreError};
 
 /// Most messages that share an entry; a larger batch has one of its own.
@@ -39,6 +39,8 @@ pub(super) struct TopicState {
 
 struct Queue {
     head: Head,
+    /// Days that ended since the broker saw the topic and are not recorded yet.
+    closed: Vec<DayFigures>,
     waiting: VecDeque<Waiting>,
     waiting_bytes: u64,
     committing: bool,
@@ -56,6 +58,7 @@ impl TopicState {
     fn new(id: TopicId, head: Head) -> Self {
         let queue = Queue {
             head,
+            closed: Vec::new(),
             waiting: VecDeque::new(),
             waiting_bytes: 0,
             committing: false,
@@ -86,6 +89,14 @@ impl TopicState {
 
     pub(super) fn set_recorded_through(&self, day: u32) {
         self.recorded_through.store(day, Ordering::Relaxed);
+        self.queue().closed.retain(|closed| closed.day >= day);
+    }
+
+    /// The figures of the last day that brought something, and of those before it that are not
+    /// recorded yet.
+    pub(super) fn unrecorded_days(&self) -> Vec<DayFigures> {
+        let queue = self.queue();
+        queue.closed.iter().copied().chain(queue.head.day_figures()).collect()
     }
 
     /// The durable head, as far as this broker saw it.
@@ -97,6 +108,10 @@ impl TopicState {
     pub(super) fn advance(&self, head: Head) {
         let mut queue = self.queue();
         if head.next >= queue.head.next && head.start >= queue.head.start {
+            if head.day > queue.head.day {
+                let closed = queue.head.day_figures();
+                queue.closed.extend(closed);
+            }
             queue.head = head;
         }
         drop(queue);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::deliver::Target;
 use super::{Broker, Caller, Error, Pulled};
 use crate::domain::roles::ProjectRole;
-use crate::domain::{Entry, Offset, ProjectName, SubscriptionName};
+use crate::domain::{Entry, Offset, ProjectName, SubscriptionName, Time};
 use crate::store::{Limits, StoreError};
 
 /// Somebody who may pull from one subscription.
@@ -27,6 +27,8 @@ impl Puller {
         if broker.is_draining() {
             return Err(Error::Unavailable);
         }
+        // The pull before this one: looking for messages counts as one already.
+        let before = target.state.last_pull();
         let until = tokio::time::Instant::now() + wait.unwrap_or_default();
         loop {
             let Some(topic) = target.place(target.now())?.topic else {
@@ -35,7 +37,7 @@ impl Puller {
             let mut moved = std::pin::pin!(topic.moved());
             // Listening before looking: a publish in between is not missed.
             moved.as_mut().enable();
-            let pulled = target.pull(max).await?;
+            let pulled = target.pull(max, before).await?;
             if pulled.count > 0 || wait.is_none() {
                 return Ok(pulled);
             }
@@ -49,7 +51,7 @@ impl Puller {
 }
 
 impl Target {
-    async fn pull_once(&self, max: u64) -> Result<Pulled, Error> {
+    async fn pull_once(&self, max: u64, before: Time) -> Result<Pulled, Error> {
         let settings = &self.broker.0.settings;
         let want = max.min(settings.pull_messages).max(1);
         let mut gate = self.state.gate().await;
@@ -78,6 +80,7 @@ impl Target {
                 retry.again().await?;
                 continue;
             }
+            progress.clocks.last_pull = progress.clocks.last_pull.max(before);
             progress.hand_out(cut.count, cut.ams_bytes, self.now());
             if self.save(&mut gate, progress, &mut retry).await? {
                 return Ok(Pulled { entries, first, count: cut.count });
@@ -85,7 +88,7 @@ impl Target {
         }
     }
 
-    async fn pull(&self, max: u64) -> Result<Pulled, Error> {
+    async fn pull(&self, max: u64, before: Time) -> Result<Pulled, Error> {
         // An idle poll, the commonest call of all, costs neither a task nor a lock.
         let now = self.now();
         let place = self.place(now)?;
@@ -95,7 +98,7 @@ impl Target {
             return Ok(Pulled { first, ..Pulled::default() });
         }
         let target = self.clone();
-        self.broker.run(async move { target.pull_once(max).await }).await
+        self.broker.run(async move { target.pull_once(max, before).await }).await
     }
 }
 

@@ -46,10 +46,13 @@ routes! {
     UsersList = "users:list" [] [ServiceAdmin];
     UsersShow = "users:show" [] [ServiceAdmin];
     UsersRefreshToken = "users:refreshToken" [] [ServiceAdmin];
+    AmsMetrics = "ams:metrics" [ProjectAdmin] [ServiceAdmin, MetricsViewer];
+    AmsVaMetrics = "ams:vaMetrics" [ProjectAdmin] [ServiceAdmin, MetricsViewer];
     UsersCreate = "users:create" [] [ServiceAdmin];
     UsersUpdate = "users:update" [] [ServiceAdmin];
     UsersDelete = "users:delete" [] [ServiceAdmin];
     ProjectsList = "projects:list" [] [ServiceAdmin];
+    ProjectsMetrics = "projects:metrics" [ProjectAdmin] [ServiceAdmin];
     ProjectsAddUser = "projects:addUser" [ProjectAdmin] [ServiceAdmin];
     ProjectsRemoveUser = "projects:removeUser" [ProjectAdmin] [ServiceAdmin];
     ProjectsShowUser = "projects:showUser" [ProjectAdmin] [ServiceAdmin];
@@ -66,6 +69,7 @@ routes! {
     SubscriptionsOffsets = "subscriptions:offsets" [ProjectAdmin, Consumer] [ServiceAdmin];
     SubscriptionsTimeToOffset = "subscriptions:timeToOffset" [ProjectAdmin, Consumer] [ServiceAdmin];
     SubscriptionsAcl = "subscriptions:acl" [ProjectAdmin] [ServiceAdmin];
+    SubscriptionsMetrics = "subscriptions:metrics" [ProjectAdmin, Consumer] [ServiceAdmin];
     SubscriptionsShow = "subscriptions:show" [ProjectAdmin, Consumer] [ServiceAdmin, PushWorker];
     SubscriptionsCreate = "subscriptions:create" [ProjectAdmin] [ServiceAdmin];
     SubscriptionsDelete = "subscriptions:delete" [ProjectAdmin] [ServiceAdmin];
@@ -83,6 +87,7 @@ routes! {
     TopicsList = "topics:list" [ProjectAdmin, Publisher] [ServiceAdmin];
     TopicsAcl = "topics:acl" [ProjectAdmin] [ServiceAdmin];
     TopicsRead = "topics:read" [ProjectAdmin] [ServiceAdmin];
+    TopicsMetrics = "topics:metrics" [ProjectAdmin, Publisher] [ServiceAdmin];
     TopicsShow = "topics:show" [ProjectAdmin, Publisher] [ServiceAdmin];
     TopicsCreate = "topics:create" [ProjectAdmin] [ServiceAdmin];
     TopicsDelete = "topics:delete" [ProjectAdmin] [ServiceAdmin];

@@ -10,6 +10,7 @@
 mod api;
 mod bad_input;
 mod contract;
+mod figures;
 mod logs;
 mod matrix;
 mod messages;

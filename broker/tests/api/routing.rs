@@ -26,7 +26,6 @@ async fn what_is_no_route_answers_404_with_an_envelope() {
         ("PATCH", "/v1/projects/P"),
         ("POST", "/v1/status"),
         // Routes of AMS that are not here yet.
-        ("GET", "/v1/metrics"),
         ("GET", "/v1/projects/P/schemas"),
         ("POST", "/v1/projects/P/subscriptions/s:verifyPushEndpoint"),
     ] {
@@ -57,7 +56,8 @@ async fn names_are_judged_before_anybody_is_known_in_alphabetical_order() {
     get("/v1/projects/ARGO/topics/t%20x").await.invalid("Invalid topic name");
     get("/v1/projects/%ff").await.invalid("Invalid project name");
     get("/v1/projects/caf%C3%A9").await.invalid("Invalid project name");
-    get("/v1/projects/P:metrics").await.invalid("Invalid project name");
+    get("/v1/projects/P!:metrics").await.invalid("Invalid project name");
+    get("/v1/projects/P:figures").await.invalid("Invalid project name");
     let post = |path| api.call("POST", path, "", b"");
     post("/v1/projects/P:foo").await.invalid("Invalid project name");
     post("/v1/users/u:foo").await.invalid("Invalid user name");

@@ -78,6 +78,7 @@ prop_compose! {
         leases in prop::collection::vec((offset(), time(), any::<u32>()), 0..4),
         counters in counters(),
         clocks in clocks(),
+        last_handed_out in prop::option::of(any::<(u64, u64)>()),
         writers in prop::collection::vec(any::<(u64, u64)>(), 0..4),
         requests in prop::collection::vec(any::<[u8; 16]>(), 0..4),
     ) -> Progress {
@@ -85,6 +86,8 @@ prop_compose! {
             .into_iter()
             .map(|(offset, until, attempts)| Lease { offset, until, attempts })
             .collect();
+        let last_handed_out =
+            last_handed_out.map(|(messages, after)| HandedOut { messages, after: Time(after) });
         Progress {
             version,
             topic: TopicId(Uuid::from_u128(topic)),
@@ -97,6 +100,7 @@ prop_compose! {
             leases,
             counters,
             clocks,
+            last_handed_out,
             writers,
             requests,
         }

@@ -99,6 +99,18 @@ impl Writer {
         write!(self.out, "{number}").unwrap_or_default();
     }
 
+    /// A finite number as Go writes a `float64`: the shortest text that reads back as the same.
+    pub(in super::super) fn float(&mut self, number: f64) {
+        let size = number.abs();
+        if number == 0.0 || (1e-6..1e21).contains(&size) {
+            self.number(number);
+        } else if size < 1.0 {
+            self.number(format_args!("{number:e}"));
+        } else {
+            self.number(format!("{number:e}").replace('e', "e+"));
+        }
+    }
+
     /// `true` or `false`.
     pub(in super::super) fn boolean(&mut self, value: bool) {
         self.number(value);
@@ -212,6 +224,24 @@ mod tests {
         ];
         assert_eq!(write(Writer::indented()), lines.join("\n"));
         assert_eq!(write(Writer::narrow()), lines.join("\n").replace("   ", " "));
+    }
+
+    #[test]
+    fn floats_are_those_of_go() {
+        for (number, text) in [
+            (0.0, "0"),
+            (7.5, "7.5"),
+            (-3.0, "-3"),
+            (1.0 / 3.0, "0.3333333333333333"),
+            (0.000_001, "0.000001"),
+            (0.000_000_15, "1.5e-7"),
+            (123_456_789_012_345_680_000.0, "123456789012345680000"),
+            (1.5e21, "1.5e+21"),
+        ] {
+            let mut json = Writer::compact();
+            json.float(number);
+            assert_eq!(json.finish(), text);
+        }
     }
 
     proptest! {

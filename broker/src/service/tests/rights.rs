@@ -3,16 +3,19 @@
 use super::*;
 use crate::domain::roles::{ProjectRole, ServiceRole};
 
-const ROUTES: [(Route, &str); 49] = [
+const ROUTES: [(Route, &str); 54] = [
     (Route::UsersByToken, "SA PW"),
     (Route::UsersByUuid, "SA AA"),
     (Route::UsersList, "SA"),
     (Route::UsersShow, "SA"),
     (Route::UsersRefreshToken, "SA"),
+    (Route::AmsMetrics, "SA MV PA"),
+    (Route::AmsVaMetrics, "SA MV PA"),
     (Route::UsersCreate, "SA"),
     (Route::UsersUpdate, "SA"),
     (Route::UsersDelete, "SA"),
     (Route::ProjectsList, "SA"),
+    (Route::ProjectsMetrics, "SA PA"),
     (Route::ProjectsAddUser, "SA PA"),
     (Route::ProjectsRemoveUser, "SA PA"),
     (Route::ProjectsShowUser, "SA PA"),
@@ -29,6 +32,7 @@ const ROUTES: [(Route, &str); 49] = [
     (Route::SubscriptionsOffsets, "SA PA C"),
     (Route::SubscriptionsTimeToOffset, "SA PA C"),
     (Route::SubscriptionsAcl, "SA PA"),
+    (Route::SubscriptionsMetrics, "SA PA C"),
     (Route::SubscriptionsShow, "SA PA C PW"),
     (Route::SubscriptionsCreate, "SA PA"),
     (Route::SubscriptionsDelete, "SA PA"),
@@ -46,6 +50,7 @@ const ROUTES: [(Route, &str); 49] = [
     (Route::TopicsList, "SA PA P"),
     (Route::TopicsAcl, "SA PA"),
     (Route::TopicsRead, "SA PA"),
+    (Route::TopicsMetrics, "SA PA P"),
     (Route::TopicsShow, "SA PA P"),
     (Route::TopicsCreate, "SA PA"),
     (Route::TopicsDelete, "SA PA"),

@@ -6,7 +6,7 @@ use tokio_util::task::TaskTracker;
 
 use super::*;
 use crate::domain::progress::{Clocks, Lease};
-use crate::domain::{Counters, Lost, Window};
+use crate::domain::{Counters, HandedOut, Lost, Window};
 use crate::store::{Call, Fault, FaultyStore, ProgressLog as _};
 
 pub(crate) async fn a_record_never_saved_is_absent<F: Fixture>(fixture: &F) {
@@ -60,6 +60,7 @@ fn every_field() -> Progress {
             last_backward_seek: Time(42),
             excusing_seek: Time(43),
         },
+        last_handed_out: Some(HandedOut { messages: 49, after: Time(50) }),
         writers: vec![(44, 45), (u64::MAX, 46)],
         requests: vec![[47; 16], [48; 16]],
     }
