@@ -78,23 +78,23 @@ pub(crate) enum Command {
     /// Publish to a topic: files, texts, or standard input
     Publish {
         #[command(flatten)]
-        at: Connection,
-        #[command(flatten)]
         options: publish::Options,
+        #[command(flatten)]
+        at: Connection,
     },
     /// Print the next messages of a subscription
     Pull {
         #[command(flatten)]
-        at: Connection,
-        #[command(flatten)]
         options: pull::Options,
+        #[command(flatten)]
+        at: Connection,
     },
     /// Let a subscription have messages again, from a time on
     Replay {
         #[command(flatten)]
-        at: Connection,
+        options: seek::ReplayOptions,
         #[command(flatten)]
-        options: seek::Replay,
+        at: Connection,
     },
     /// Print what a shell needs to complete this program's words
     Completion {
@@ -149,4 +149,37 @@ pub(crate) fn main(
     });
     runtime.shutdown_background();
     done
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use crate::args::Args;
+
+    /// The help of `command` and of all below it.
+    fn help(command: &mut clap::Command, path: &str, text: &mut String) {
+        let path = format!("{path} {}", command.get_name()).trim().to_owned();
+        let page = command.render_help().to_string();
+        // What every page repeats is shown by the first one.
+        let own = page.split("\nOptions of the server:").next().unwrap_or_default();
+        let own = if path == "ams" { page.as_str() } else { own };
+        let own = match path.as_str() {
+            "ams project" => own,
+            _ => own.split("\nOptions of the client:").next().unwrap_or_default(),
+        };
+        text.push_str(&format!("$ {path} -h\n{}\n\n", own.trim_end()));
+        for below in command.get_subcommands_mut().filter(|below| below.get_name() != "help") {
+            help(below, &path, text);
+        }
+    }
+
+    #[test]
+    fn the_help_of_every_subcommand_is_as_it_was() {
+        let mut text = String::new();
+        let mut command = Args::command();
+        command.build();
+        help(&mut command, "", &mut text);
+        insta::assert_snapshot!("help", text);
+    }
 }

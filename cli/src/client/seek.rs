@@ -39,7 +39,7 @@ pub(crate) struct Target {
 
 /// `ams replay`
 #[derive(Debug, Clone, Args)]
-pub(crate) struct Replay {
+pub(crate) struct ReplayOptions {
     /// The subscription
     #[arg(value_name = "SUB")]
     name: Name,
@@ -83,7 +83,7 @@ pub(super) async fn seek(
 }
 
 /// Moves a subscription back to a time; never forward, where messages would be passed over.
-pub(super) async fn replay(session: &Session, options: &Replay) -> Result<(), Failure> {
+pub(super) async fn replay(session: &Session, options: &ReplayOptions) -> Result<(), Failure> {
     let path = session.subscription(options.name.as_str()).await?;
     let offsets = offsets(session, &path).await?;
     let to = at(session, &path, ago(options.since)?).await?;

@@ -193,8 +193,9 @@ fn causes(error: &reqwest::Error) -> String {
     let mut next = std::error::Error::source(error);
     while let Some(cause) = next {
         let text = cause.to_string();
+        let text = text.strip_prefix("client error (Connect)").unwrap_or(&text).to_owned();
         // Some repeat what is below them.
-        if !causes.iter().any(|known: &String| known.contains(&text)) {
+        if !text.is_empty() && !causes.iter().any(|known: &String| known.contains(&text)) {
             causes.push(text);
         }
         next = cause.source();
