@@ -18,7 +18,7 @@ pub(crate) enum Command {
         /// Its name
         name: Name,
         #[command(flatten)]
-        retention: Retention,
+        retention: Keep,
         #[command(flatten)]
         alert: AlertFlags,
     },
@@ -34,7 +34,7 @@ pub(crate) enum Command {
         /// Which
         name: Name,
         #[command(flatten)]
-        retention: Retention,
+        retention: Keep,
         /// Keep what the server keeps by itself
         #[arg(long, conflicts_with_all = ["retention", "retention_bytes"])]
         clear: bool,
@@ -56,7 +56,7 @@ pub(crate) enum Command {
 
 /// What a topic keeps.
 #[derive(Debug, Clone, Args)]
-pub(crate) struct Retention {
+pub(crate) struct Keep {
     /// For how long messages are kept, such as 7d
     #[arg(long, value_name = "DURATION")]
     retention: Option<String>,
@@ -65,7 +65,7 @@ pub(crate) struct Retention {
     retention_bytes: Option<u64>,
 }
 
-impl Retention {
+impl Keep {
     fn to_json(&self) -> Map<String, Value> {
         let age = self.retention.as_ref().map(|age| (String::from("retention"), json!(age)));
         let bytes = self.retention_bytes.map(|n| (String::from("retentionBytes"), json!(n)));
