@@ -1,7 +1,7 @@
 //! The command line.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand};
 
@@ -9,12 +9,14 @@ use clap::{Parser, Subcommand};
 ///
 /// Without a subcommand: the broker and metrics-svc in one process. Everything else is set in a
 /// file (--config), by the environment (AMS_BROKER__LISTEN=...), or not at all; see --check-config.
+///
+/// The subcommands from `context` on are a client of a broker that runs, here or elsewhere.
 #[derive(Debug, Parser)]
-#[command(name = "ams", version)]
+#[command(name = "ams", version, next_help_heading = "Options of the server")]
 pub(crate) struct Args {
-    /// Directory for everything that is kept; made if it is missing
-    #[arg(long, global = true, value_name = "DIR", default_value = "./ams-data")]
-    pub(crate) data: PathBuf,
+    /// Directory for everything that is kept; made if it is missing [default: ./ams-data]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
 
     /// Where the API is served (https) [default: 127.0.0.1:8443]
     #[arg(long, global = true, value_name = "ADDR")]
@@ -80,6 +82,8 @@ pub(crate) enum Command {
     /// Measure this program on this machine
     #[command(args_conflicts_with_subcommands = true)]
     Bench(crate::bench::Options),
+    #[command(flatten)]
+    Client(crate::client::Command),
 }
 
 #[derive(Debug, Subcommand)]
@@ -92,7 +96,15 @@ pub(crate) enum Alert {
     },
 }
 
+/// Where everything is kept unless --data says otherwise.
+const DATA: &str = "./ams-data";
+
 impl Args {
+    /// The data directory.
+    pub(crate) fn data(&self) -> &Path {
+        self.data.as_deref().unwrap_or(Path::new(DATA))
+    }
+
     /// Refuses flags that would be ignored.
     pub(crate) fn check(&self) -> Result<(), String> {
         let (broker, metrics) = match &self.command {
@@ -105,9 +117,18 @@ impl Args {
                 | Command::Check { .. }
                 | Command::Repair { .. }
                 | Command::Alert { .. }
-                | Command::Bench(_),
+                | Command::Bench(_)
+                | Command::Client(_),
             ) => (false, false),
         };
+        if matches!(self.command, Some(Command::Client(_))) {
+            if self.config.is_some() {
+                return Err(String::from("--config: this subcommand has no settings of a server"));
+            }
+            if self.check_config {
+                return Err(String::from("--check-config: this subcommand is no server"));
+            }
+        }
         if self.listen.is_some() && !broker {
             return Err(String::from("--listen: this subcommand serves no API"));
         }
@@ -133,11 +154,11 @@ mod tests {
     fn flags_stand_before_or_behind_a_subcommand() {
         for line in [["ams", "--data", "x", "broker"], ["ams", "broker", "--data", "x"]] {
             let args = Args::try_parse_from(line).unwrap();
-            assert_eq!(args.data, PathBuf::from("x"));
+            assert_eq!(args.data(), Path::new("x"));
             assert!(matches!(args.command, Some(Command::Broker)));
         }
         let plain = Args::try_parse_from(["ams"]).unwrap();
-        assert_eq!(plain.data, PathBuf::from("./ams-data"));
+        assert_eq!(plain.data(), Path::new("./ams-data"));
         assert!(plain.check().is_ok());
     }
 
@@ -150,5 +171,8 @@ mod tests {
         assert!(
             check(&["ams", "alert", "test", "--to", "a@b.org", "--listen", "[::1]:0"]).is_err()
         );
+        assert!(check(&["ams", "topic", "list", "--config", "x"]).is_err());
+        assert!(check(&["ams", "topic", "list", "--check-config"]).is_err());
+        assert!(check(&["ams", "topic", "list", "--data", "x"]).is_ok());
     }
 }

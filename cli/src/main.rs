@@ -6,6 +6,7 @@
 mod alert;
 mod args;
 mod bench;
+mod client;
 mod config;
 mod copies;
 mod failure;
@@ -37,17 +38,17 @@ fn main() -> ExitCode {
 
 fn run(args: Args) -> Result<(), Failure> {
     args.check().map_err(Failure::Usage)?;
+    if let Some(Command::Client(command)) = &args.command {
+        return client::main(command, args.data.as_deref(), args.data(), std::env::vars_os());
+    }
     let config = Config::load(&args, std::env::vars_os())?;
     if args.check_config {
         return print::lines(&[config.to_toml()?]);
     }
     telemetry::init(&config.log.filter, config.log.format)
         .map_err(|error| Failure::Usage(format!("log.filter: {error}")))?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::Other(format!("no runtime: {error}")))?;
-    let data = args.data.as_path();
+    let runtime = run::runtime()?;
+    let data = args.data();
     let done = runtime.block_on(async {
         match &args.command {
             None => run::both(config, data).await,
@@ -62,6 +63,8 @@ fn run(args: Args) -> Result<(), Failure> {
                 let mut signals = run::Signals::listen()?;
                 bench::run(options, signals.next()).await
             }
+            // Has ended above.
+            Some(Command::Client(_)) => Ok(()),
         }
     });
     runtime.shutdown_timeout(Duration::from_millis(200));

@@ -12,6 +12,12 @@ pub(crate) fn lines(lines: &[String]) -> Result<(), Failure> {
     written.map_err(|error| Failure::Other(format!("cannot write to standard output: {error}")))
 }
 
+/// Says on standard error what somebody may want to know.
+pub(crate) fn note(text: &str) {
+    // The work goes on if nobody can be told.
+    drop(writeln!(io::stderr(), "ams: {text}"));
+}
+
 /// Says why the process ends.
 pub(crate) fn error(text: &str) {
     // Nobody is left to be told if this fails.

@@ -21,6 +21,14 @@ const ABANDON: Duration = Duration::from_secs(4);
 /// metrics-svc has this long to mail that the store has stopped.
 const LAST_MAIL: Duration = Duration::from_secs(60);
 
+/// What everything asynchronous of this process runs on.
+pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::Other(format!("no runtime: {error}")))
+}
+
 /// Broker and metrics-svc in one process.
 pub(crate) async fn both(config: Config, data: &Path) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;

@@ -124,6 +124,11 @@ impl Ams {
         rest.split_whitespace().next().unwrap()
     }
 
+    /// Where its API is.
+    pub(crate) fn url(&self) -> &str {
+        self.said("API ")
+    }
+
     /// A client that trusts its CA and has the token of `admin`.
     pub(crate) fn api(&self) -> Api {
         let ca = std::fs::read(self.dir.join("tls/ca.pem")).unwrap();

@@ -11,6 +11,7 @@
 
 mod bench;
 mod cassandra;
+mod client;
 mod copies;
 mod counts;
 mod damage;

@@ -1,0 +1,220 @@
+//! The client against a broker that runs.
+
+use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+use crate::harness::{Ams, FREE_PORTS};
+
+/// A broker and a directory beside its data, where the client is run.
+struct House {
+    ams: Ams,
+    home: tempfile::TempDir,
+}
+
+/// What the client said: exit code, standard output, standard error.
+struct Said(Option<i32>, String, String);
+
+impl House {
+    fn open() -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let data = home.path().join("data");
+        let ams = Ams::start(&data, &[&["broker"], &FREE_PORTS[..2]].concat(), &[]);
+        Self { ams, home }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.home.path().join(name)
+    }
+
+    /// Runs the client with nothing but `set` in its environment and `input` to read.
+    fn bare(&self, line: &str, set: &[(&str, &str)], input: &str) -> Said {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ams"));
+        command.env_clear().envs(set.iter().copied()).current_dir(self.home.path());
+        command.args(line.split_whitespace());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        // Who needs no input may have ended already.
+        drop(child.stdin.take().unwrap().write_all(input.as_bytes()));
+        let output = child.wait_with_output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        let said = Said(output.status.code(), text(output.stdout), text(output.stderr));
+        let token = std::fs::read_to_string(self.path("data/admin.token")).unwrap();
+        assert!(!said.1.contains(&token) && !said.2.contains(&token), "{line} shows a token");
+        said
+    }
+
+    /// The same with the administrator's token.
+    fn run(&self, line: &str, input: &str) -> Said {
+        let set = [
+            ("AMS_URL", self.ams.url()),
+            ("AMS_TOKEN_FILE", "data/admin.token"),
+            ("AMS_CA", "data/tls/ca.pem"),
+        ];
+        self.bare(line, &set, input)
+    }
+
+    /// The output of a use that succeeds.
+    fn good(&self, line: &str) -> String {
+        self.good_with(line, "")
+    }
+
+    fn good_with(&self, line: &str, input: &str) -> String {
+        let Said(code, out, error) = self.run(line, input);
+        assert_eq!(code, Some(0), "{line}: {error}");
+        out
+    }
+
+    /// The words of a use that fails with `code`.
+    fn bad(&self, line: &str, input: &str, code: i32) -> String {
+        let Said(actual, _, error) = self.run(line, input);
+        assert_eq!(actual, Some(code), "{line}: {error}");
+        error
+    }
+
+    /// A project with a topic and a subscription.
+    fn furnished() -> Self {
+        let house = Self::open();
+        house.good("project create P");
+        house.good("topic create t");
+        house.good("sub create s --topic t --ack-deadline 60");
+        house
+    }
+}
+
+fn mode(path: &Path) -> u32 {
+    path.metadata().unwrap().permissions().mode() & 0o777
+}
+
+#[test]
+fn projects_topics_and_subscriptions_are_made_listed_changed_and_deleted() {
+    let house = House::open();
+    assert!(house.bad("topic list", "", 2).contains("ams project create"));
+    house.good("project create P --description first");
+    assert!(house.good("project list").contains("\nP     "));
+    house.good("project update P --rename Q");
+    house.good("project alert Q --stall-after 20m --contact a@example.org");
+    assert!(house.good("project show Q").contains("alert.stallAfter"));
+    house.good("topic create t --retention 2d");
+    house.good("topic retention t --retention 3d --retention-bytes 1000");
+    let topics: Value = serde_json::from_str(&house.good("topic list --output json")).unwrap();
+    assert_eq!(topics[0]["retention"], "3d");
+    assert_eq!(topics[0]["retentionBytes"], 1000);
+    house.good("topic alert t --severity-cap warn");
+    house.good("topic alert t --clear");
+    assert!(!house.good("topic show t").contains("alert"));
+    house.good("sub create s --topic t");
+    house.good("sub deadline s 33");
+    let subs = house.good("sub list --topic t");
+    assert!(subs.contains("s     t      33"), "{subs}");
+    house.good("project create R");
+    let error = house.bad("topic list", "", 2);
+    assert!(error.contains("--project") && error.contains("Q") && error.contains("R"), "{error}");
+    assert!(house.bad("topic create t --project Q", "", 1).contains("ALREADY_EXISTS"));
+    assert!(house.bad("sub show x --project Q", "", 1).contains("ams sub list"));
+    assert!(house.bad("topic show t:acl --project Q", "", 2).contains("letters"));
+    house.good("sub delete s --project Q");
+    house.good("topic delete t --project Q");
+    house.good("project delete Q R");
+    assert_eq!(house.good("project list").lines().count(), 1);
+}
+
+#[test]
+fn a_token_is_kept_in_files_of_their_owner_and_never_shown() {
+    let house = House::furnished();
+    house.good("user create alice --role publisher --token-to alice.token");
+    let token = std::fs::read_to_string(house.path("alice.token")).unwrap();
+    assert_eq!((token.len(), mode(&house.path("alice.token"))), (64, 0o600));
+    assert!(house.bad("user create bob --role x --token-to alice.token", "", 2).contains("exists"));
+    assert!(house.bad("user create bob --role x --token-to bob.token", "", 1).contains("role"));
+    assert!(!house.path("bob.token").exists());
+    house.good("acl add topic t alice");
+    assert_eq!(house.good("acl show topic t"), "alice\n");
+    house.good("publish t --text hi --token-file alice.token");
+    assert!(house.bad("pull s --token-file alice.token", "", 1).contains("ams user profile"));
+    assert!(house.good("user profile --token-file alice.token").contains("publisher"));
+    assert_eq!(house.good("acl remove topic t alice"), "nobody\n");
+
+    let contexts = [("AMS_CONTEXTS", "new/contexts.toml")];
+    let add = format!("context add here --url {} --ca data/tls/ca.pem", house.ams.url());
+    let Said(code, out, error) = house.bare(&add, &contexts, &token);
+    assert_eq!(code, Some(0), "{error}");
+    assert!(!out.contains(&token) && !error.contains(&token));
+    assert_eq!(mode(&house.path("new/contexts.toml")), 0o600);
+    let list = house.bare("context list", &contexts, "");
+    assert!(list.1.contains("here") && list.1.contains("stored") && !list.1.contains(&token));
+    let profile = house.bare("user profile", &contexts, "");
+    assert!(profile.1.contains("alice") && !profile.1.contains(&token), "{}", profile.2);
+    assert_eq!(house.bare("context remove here", &contexts, "").0, Some(0));
+    assert_eq!(house.bare("user profile", &contexts, "").0, Some(2));
+}
+
+#[test]
+fn who_is_not_known_not_trusted_or_not_there_is_told_what_to_do() {
+    let house = House::open();
+    std::fs::write(house.path("bad"), "s3cret").unwrap();
+    let error = house.bad("project list --token-file bad", "", 1);
+    assert!(error.contains("the token of bad") && !error.contains("s3cret"), "{error}");
+    let error = house.bad("project list --url https://127.0.0.1:1", "", 1);
+    assert!(error.contains("does the broker run there"), "{error}");
+    let other = House::open();
+    let ca = other.path("data/tls/ca.pem");
+    let error = house.bad(&format!("project list --ca {}", ca.display()), "", 1);
+    assert!(error.contains("is not trusted") && error.contains("--ca"), "{error}");
+}
+
+#[test]
+fn messages_are_published_in_batches_and_pulled_and_acknowledged() {
+    let house = House::furnished();
+    let ids = house.good_with("publish t --lines --ids --batch 2", "a\nb\n\nc\n");
+    assert_eq!(ids, "0\n1\n2\n");
+    std::fs::write(house.path("file"), "whole\nfile").unwrap();
+    house.good("publish t file -a k=v");
+    assert_eq!(house.good("pull s --max 3 --ack"), "a\nb\nc\n");
+    let line = house.good("pull s --output json");
+    let message: Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(message["text"], "whole\nfile");
+    assert_eq!(message["attributes"]["k"], "v");
+    // What was pulled can be published again.
+    house.good_with("publish t --json-lines", &line);
+    let error = house.bad("publish t --json-lines --batch 1", "{\"text\":\"x\"}\n{}\n", 1);
+    assert!(error.contains("1 published") && error.contains("--from-line 2"), "{error}");
+    let error = house.bad("publish none --lines", "a\n", 1);
+    assert!(error.contains("0 published") && error.contains("--from-line 1"), "{error}");
+    assert_eq!(house.good("pull s --ack"), "whole\nfile\nwhole\nfile\nx\n");
+    assert_eq!(house.good("pull s --ack --wait 1"), "");
+}
+
+#[test]
+fn a_subscription_is_moved_and_what_that_means_is_said() {
+    let house = House::furnished();
+    house.good_with("publish t --lines", "a\nb\nc\n");
+    house.good("pull s --ack");
+    let text = house.good("replay s --since 2h --dry-run");
+    assert!(text.contains("3 messages would be delivered again"), "{text}");
+    assert!(house.good("sub offsets s").contains("current  3"));
+    house.good("replay s --since 2h");
+    assert_eq!(house.good("pull s --max 1 --ack"), "a\n");
+    assert!(house.good("sub seek s --to-end").contains("2 messages are passed over"));
+    house.good("sub seek s --to-offset 1");
+    assert!(house.good("sub offsets s").contains("current  1"));
+    house.good("sub seek s --to-start");
+    assert!(house.bad("sub seek s --to-offset 9", "", 1).contains("0 to 3"));
+    let error = house.bad("sub seek s --to-time 2100-01-01T00:00:00Z", "", 1);
+    assert!(error.contains("no message was published"), "{error}");
+}
+
+#[test]
+fn shells_and_man_are_told_about_every_subcommand() {
+    let house = House::open();
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(house.good(&format!("completion {shell}")).contains("replay"), "{shell}");
+    }
+    assert!(house.good("man").contains(".TH ams 1"));
+    std::fs::create_dir(house.path("man")).unwrap();
+    house.good("man --to man");
+    assert!(house.path("man/ams-topic-list.1").is_file());
+}
