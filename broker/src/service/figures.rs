@@ -149,17 +149,17 @@ impl Broker {
         let named = found.as_ref().ok().map(|(_, record)| &record.acl);
         caller.passes(&ProjectRole::Consumer, acl(named))?;
         let (target, _) = found?;
-        // The progress first: a pull is never later than what is read of it afterwards.
-        let durable = target.state.durable();
-        let last_pull = target.state.last_pull();
-        let Some(progress) = durable else {
-            let rate = Rate::new(0, None, event(last_pull));
+        // The clock of pulls first: a progress read after it is not behind it.
+        let touched = target.state.last_pull();
+        let Some(progress) = target.state.durable() else {
+            let rate = Rate::new(0, None, event(touched));
             return Ok(SubscriptionFigures { messages: 0, ams_bytes: 0, rate });
         };
-        let last = progress.last_handed_out.filter(|_| last_pull <= progress.clocks.last_delivery);
+        let at = event(touched.max(progress.clocks.last_pull));
+        let last = progress.last_handed_out.filter(|_| touched <= progress.clocks.last_delivery);
         let rate = match last {
-            Some(last) => Rate::new(last.messages, event(last.after), event(last_pull)),
-            None => Rate::new(0, None, event(last_pull)),
+            Some(last) => Rate::new(last.messages, event(last.after), at),
+            None => Rate::new(0, None, at),
         };
         let counters = &progress.counters;
         Ok(SubscriptionFigures {
