@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("Invalid {0} name")]
 pub struct InvalidName(
-    /// What was to be named: `project`, `topic`, `subscription` or `user`.
+    /// What was to be named: `project`, `topic`, `subscription`, `schema` or `user`.
     pub &'static str,
 );
 
@@ -69,6 +69,11 @@ name!(
     /// The short name of a subscription, without its project.
     SubscriptionName,
     "subscription"
+);
+name!(
+    /// The short name of a schema, without its project.
+    SchemaName,
+    "schema"
 );
 name!(
     /// The name of a user.

@@ -9,8 +9,8 @@ use super::alert::AlertSettings;
 use super::codec::Malformed;
 use super::entry::DayFigures;
 use super::holes::Holes;
-use super::ids::{Offset, ProjectId, SubscriptionId, TopicId, UserId};
-use super::names::{ProjectName, SubscriptionName, TopicName, UserName};
+use super::ids::{Offset, ProjectId, SchemaId, SubscriptionId, TopicId, UserId};
+use super::names::{ProjectName, SchemaName, SubscriptionName, TopicName, UserName};
 use super::retention::RetentionSettings;
 use super::roles::{ProjectRole, ServiceRole};
 use clock::Time;
@@ -27,6 +27,8 @@ pub enum Record {
     Topic(TopicRecord),
     /// In its project's scope, under `sub/<name>`.
     Subscription(SubscriptionRecord),
+    /// In its project's scope, under `schema/<id>`.
+    Schema(SchemaRecord),
     /// To be swept: in a project's scope under `trash/<topic or subscription id>`, in the service's
     /// under `trash/<project id>`.
     Trash(TrashRecord),
@@ -125,6 +127,9 @@ pub struct TopicRecord {
     /// What it keeps.
     #[serde(default, skip_serializing_if = "RetentionSettings::is_empty")]
     pub retention: RetentionSettings,
+    /// What its messages are judged by, from now on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schema: Option<SchemaId>,
     /// Its messages that were damaged on disk and given up.
     #[serde(default, skip_serializing_if = "Holes::is_empty")]
     pub holes: Holes,
@@ -184,6 +189,26 @@ pub struct SubscriptionRecord {
     /// Alarms.
     #[serde(default, skip_serializing_if = "AlertSettings::is_empty")]
     pub alert: AlertSettings,
+}
+
+/// A schema of messages.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SchemaRecord {
+    /// Through every renaming; what topics refer to.
+    pub id: SchemaId,
+    /// Unique in the project.
+    pub name: SchemaName,
+    /// Place in creation order.
+    pub order: u64,
+    /// `json` or `avro`.
+    pub language: String,
+    /// The definition: a JSON object, compact, keys sorted, numbers as doubles (O41).
+    pub definition: String,
+    /// When it was made.
+    pub created: Time,
+    /// Who made it.
+    pub created_by: Option<UserId>,
 }
 
 /// What is left of something deleted until it is swept.

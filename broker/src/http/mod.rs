@@ -21,6 +21,7 @@ mod pull;
 mod reply;
 mod retention;
 mod routes;
+mod schemas;
 mod server;
 mod service_info;
 mod settings;

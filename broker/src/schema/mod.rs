@@ -2,7 +2,7 @@
 //! it (`ams-contract.md` 8.2, 8.3). Pure: no clock, no I/O, nothing is ever fetched.
 //!
 //! Definitions and payloads come from strangers, so every walk is bounded: in depth, in steps and
-//! in memory (`docs/schemas.md` tells users the bounds). JSON follows gojsonschema, its order and
+//! in memory. JSON follows gojsonschema, its order and
 //! its wording included; Avro follows goavro. That is why both are our own: no crate has a budget
 //! of steps, or gojsonschema's choice of the alternative that failed best.
 

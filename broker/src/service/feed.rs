@@ -247,7 +247,7 @@ impl Broker {
                             deleted.push(Deleted { kind, id, name: trash.name, by, at });
                         }
                         // Figures, not who and what there is.
-                        Record::Usage(_) => {}
+                        Record::Schema(_) | Record::Usage(_) => {}
                         // To be deleted: from now on it answers as absent.
                         Record::Topic(topic) if topic.marked => {
                             records.remove(&key);

@@ -20,6 +20,7 @@ mod publish;
 mod pull;
 mod retention;
 mod rights;
+mod schemas;
 mod subscriptions;
 mod sweep;
 #[cfg(test)]
@@ -53,7 +54,7 @@ pub use pull::Puller;
 pub use rights::{Caller, Route};
 pub use views::{
     MembershipView, NewSubscription, NewUser, Offsets, Page, PageRequest, ProjectView, Pulled,
-    SubscriptionView, TopicView, UserView,
+    SchemaEdit, SchemaView, SubscriptionView, TopicView, UserView,
 };
 
 use crate::clock::Clock;
@@ -66,13 +67,15 @@ use feed::{Calls, StoreFaults};
 use publish::TopicState;
 use tokens::Seal;
 
+/// Why a message is refused by its schema; doors tell it.
+pub use crate::schema::{Invalid, Kind, NotBase64, Violation};
 /// What a store may answer; doors translate it.
 pub use crate::store::{Checked, Copied, CopyError, CopyProgress, CopyStage, Scope, StoreError};
 
 /// What an operator may set.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Most objects (topics and subscriptions) of one project.
+    /// Most objects (topics, subscriptions and schemas) of one project.
     pub objects_per_project: usize,
     /// How long a verb tries to make an unknown outcome definite.
     pub deadline: Duration,

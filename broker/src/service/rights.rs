@@ -71,6 +71,22 @@ pub enum Route {
     TopicsModifyAlert,
     /// `topics:modifyRetention` (ours)
     TopicsModifyRetention,
+    /// `topics:attachSchema`
+    TopicsAttachSchema,
+    /// `topics:detachSchema`
+    TopicsDetachSchema,
+    /// `schemas:validateMessage`
+    SchemasValidateMessage,
+    /// `schemas:create`
+    SchemasCreate,
+    /// `schemas:show`
+    SchemasShow,
+    /// `schemas:list`
+    SchemasList,
+    /// `schemas:update`
+    SchemasUpdate,
+    /// `schemas:delete`
+    SchemasDelete,
 }
 
 impl Route {
@@ -109,6 +125,14 @@ impl Route {
             Self::TopicsModifyAcl => "topics:modifyAcl",
             Self::TopicsModifyAlert => "topics:modifyAlert",
             Self::TopicsModifyRetention => "topics:modifyRetention",
+            Self::TopicsAttachSchema => "topics:attachSchema",
+            Self::TopicsDetachSchema => "topics:detachSchema",
+            Self::SchemasValidateMessage => "schemas:validateMessage",
+            Self::SchemasCreate => "schemas:create",
+            Self::SchemasShow => "schemas:show",
+            Self::SchemasList => "schemas:list",
+            Self::SchemasUpdate => "schemas:update",
+            Self::SchemasDelete => "schemas:delete",
         }
     }
 
@@ -143,7 +167,15 @@ impl Route {
             | Self::TopicsDelete
             | Self::TopicsModifyAcl
             | Self::TopicsModifyAlert
-            | Self::TopicsModifyRetention => &[ProjectAdmin],
+            | Self::TopicsModifyRetention
+            | Self::TopicsAttachSchema
+            | Self::TopicsDetachSchema
+            | Self::SchemasValidateMessage
+            | Self::SchemasCreate
+            | Self::SchemasShow
+            | Self::SchemasList
+            | Self::SchemasUpdate
+            | Self::SchemasDelete => &[ProjectAdmin],
         }
     }
 

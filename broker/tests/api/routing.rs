@@ -32,7 +32,6 @@ async fn what_is_no_route_answers_404_with_an_envelope() {
         ("GET", "/v1/users:byToken/abc"),
         ("GET", "/v1/metrics"),
         ("GET", "/v1/projects/P/members"),
-        ("GET", "/v1/projects/P/schemas"),
         ("POST", "/v1/projects/P/subscriptions/s:verifyPushEndpoint"),
     ] {
         let seen = api.call(method, path, &api.admin, b"").await;

@@ -23,7 +23,9 @@ fn names(change: &ScopeChange) -> Vec<String> {
         Record::User(record) => format!("user {}", record.name),
         Record::Topic(record) => format!("topic {}", record.name),
         Record::Subscription(record) => format!("sub {}", record.name),
-        Record::Trash(_) | Record::Usage(_) => panic!("{record:?} is nobody's business"),
+        Record::Schema(_) | Record::Trash(_) | Record::Usage(_) => {
+            panic!("{record:?} is nobody's business")
+        }
     };
     let mut names: Vec<_> = change.records.iter().map(name).collect();
     names.sort();

@@ -135,6 +135,7 @@ impl World {
                 &name(topic),
                 AlertSettings::default(),
                 RetentionSettings::default(),
+                None,
             )
             .await
     }
