@@ -8,5 +8,6 @@ pub mod domain;
 mod files;
 pub mod http;
 pub mod report;
+pub mod schema;
 pub mod service;
 pub mod store;

@@ -77,6 +77,10 @@ id!(
     TopicId
 );
 id!(
+    /// A schema, through every renaming. Shown as `uuid`.
+    SchemaId
+);
+id!(
     /// One life of a subscription. Never shown to clients.
     SubscriptionId
 );

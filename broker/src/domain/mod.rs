@@ -24,9 +24,10 @@ pub use codec::Malformed;
 pub use cumulative::{AckVerdict, Seek};
 pub use entry::{DayFigures, Entry, Head, Mark};
 pub use holes::{Hole, Holes};
-pub use ids::{Offset, ProjectId, SubscriptionId, TopicId, UserId};
+pub use ids::{Offset, ProjectId, SchemaId, SubscriptionId, TopicId, UserId};
 pub use names::{
-    InvalidName, ProjectName, SnapshotName, SubscriptionName, TopicName, UserName, lawful,
+    InvalidName, ProjectName, SchemaName, SnapshotName, SubscriptionName, TopicName, UserName,
+    lawful,
 };
 pub use progress::{Counters, Facts, HandedOut, Lost, Progress, Window};
 pub use retention::RetentionSettings;

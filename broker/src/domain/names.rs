@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("Invalid {0} name")]
 pub struct InvalidName(
-    /// What was to be named: `project`, `topic`, `subscription`, `snapshot` or `user`; in a path also
+    /// What was to be named: `project`, `topic`, `subscription`, `schema`, `snapshot` or `user`; in a path also
     /// `token` or `uuid`.
     pub &'static str,
 );
@@ -84,6 +84,11 @@ name!(
     /// The short name of a snapshot, without its project.
     SnapshotName,
     "snapshot"
+);
+name!(
+    /// The short name of a schema, without its project.
+    SchemaName,
+    "schema"
 );
 name!(
     /// The name of a user.

@@ -9,8 +9,8 @@ use super::alert::AlertSettings;
 use super::codec::Malformed;
 use super::entry::DayFigures;
 use super::holes::Holes;
-use super::ids::{Offset, ProjectId, SubscriptionId, TopicId, UserId};
-use super::names::{ProjectName, SnapshotName, SubscriptionName, TopicName, UserName};
+use super::ids::{Offset, ProjectId, SchemaId, SubscriptionId, TopicId, UserId};
+use super::names::{ProjectName, SchemaName, SnapshotName, SubscriptionName, TopicName, UserName};
 use super::retention::RetentionSettings;
 use super::roles::{ProjectRole, ServiceRole};
 use clock::Time;
@@ -29,6 +29,8 @@ pub enum Record {
     Subscription(SubscriptionRecord),
     /// In its project's scope, under `snapshot/<name>`.
     Snapshot(SnapshotRecord),
+    /// In its project's scope, under `schema/<id>`.
+    Schema(SchemaRecord),
     /// To be swept: in a project's scope under `trash/<topic or subscription id>`, in the service's
     /// under `trash/<project id>`.
     Trash(TrashRecord),
@@ -127,6 +129,9 @@ pub struct TopicRecord {
     /// What it keeps.
     #[serde(default, skip_serializing_if = "RetentionSettings::is_empty")]
     pub retention: RetentionSettings,
+    /// What its messages are judged by, from now on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schema: Option<SchemaId>,
     /// Its messages that were damaged on disk and given up.
     #[serde(default, skip_serializing_if = "Holes::is_empty")]
     pub holes: Holes,
@@ -207,6 +212,26 @@ pub struct SnapshotRecord {
     /// When it was taken.
     pub created: Time,
     /// Who took it.
+    pub created_by: Option<UserId>,
+}
+
+/// A schema of messages.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SchemaRecord {
+    /// Through every renaming; what topics refer to.
+    pub id: SchemaId,
+    /// Unique in the project.
+    pub name: SchemaName,
+    /// Place in creation order.
+    pub order: u64,
+    /// `json` or `avro`.
+    pub language: String,
+    /// The definition: a JSON object, compact, keys sorted, numbers as doubles (O41).
+    pub definition: String,
+    /// When it was made.
+    pub created: Time,
+    /// Who made it.
     pub created_by: Option<UserId>,
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::reply::Reply;
 use crate::domain::InvalidName;
-use crate::service::{Error, StoreError, StoreFault};
+use crate::service::{Error, Invalid, StoreError, StoreFault};
 
 /// Why a request is not answered with 200.
 #[derive(Debug, Clone)]
@@ -24,8 +24,6 @@ pub(super) enum Refusal {
     Argument(&'static str),
     /// Not a duration that a topic may keep its messages for.
     Retention { longest: Duration },
-    /// No schema of that name.
-    SchemaNotFound,
     /// More messages in one publish than the limit.
     TooManyMessages { count: u64, limit: u64 },
     /// More attributes on one message than the limit.
@@ -45,6 +43,8 @@ pub(super) mod argument {
     pub(in super::super) const PROJECT: &str = "Invalid Project Arguments";
     pub(in super::super) const USER: &str = "Invalid User Arguments";
     pub(in super::super) const SUBSCRIPTION: &str = "Invalid Subscription Arguments";
+    pub(in super::super) const SCHEMA: &str = "Invalid Schema Arguments";
+    pub(in super::super) const SCHEMA_PAYLOAD: &str = "Invalid Schema Payload Arguments";
     pub(in super::super) const MESSAGE: &str = "Invalid Message Arguments";
     pub(in super::super) const PULL: &str = "Invalid Pull Parameters Arguments";
     pub(in super::super) const ALERT: &str = "Invalid Alert Arguments";
@@ -93,7 +93,6 @@ impl Refusal {
             | Self::UnreadableBody
             | Self::Argument(_)
             | Self::Retention { .. }
-            | Self::SchemaNotFound
             | Self::TooManyMessages { .. }
             | Self::TooManyAttributes { .. }
             | Self::TooLarge { .. }
@@ -129,7 +128,6 @@ impl Refusal {
                 );
                 (400, "INVALID_ARGUMENT", message.into())
             }
-            Self::SchemaNotFound => (404, "NOT_FOUND", "Schema doesn't exist".into()),
             Self::TooManyMessages { count, limit } => {
                 let message = format!("Too many messages: {count}, the limit is {limit}");
                 (400, "INVALID_ARGUMENT", message.into())
@@ -176,6 +174,20 @@ fn fact(error: &Error) -> (u16, &'static str, Cow<'static, str>, Option<u32>) {
         Error::UsersNotFound(users) => {
             (404, "NOT_FOUND", format!("User(s): {} do not exist", users.join(", ")).into())
         }
+        Error::SchemaNotFound => (404, "NOT_FOUND", "Schema doesn't exist".into()),
+        Error::SchemaExists => (409, "ALREADY_EXISTS", "Schema already exists".into()),
+        Error::SchemaLanguage => {
+            (400, "INVALID_ARGUMENT", "Schema type can only be 'json' or 'avro'".into())
+        }
+        Error::SchemaRefused(text) => (400, "INVALID_ARGUMENT", text.clone().into()),
+        Error::SchemaUnusable => {
+            (500, "INTERNAL_SERVER_ERROR", "Could not load schema for topic".into())
+        }
+        Error::MessageNotBase64(i, why) => {
+            let message = format!("Message {i} is not in valid base64 enocding,{why}");
+            (400, "INVALID_ARGUMENT", message.into())
+        }
+        Error::MessageInvalid(i, why) => (400, "INVALID_ARGUMENT", invalid(*i, why).into()),
         Error::TopicGone => (409, "CONFLICT", "Subscription's topic doesn't exist".into()),
         Error::ProjectExists => (409, "ALREADY_EXISTS", "Project already exists".into()),
         Error::TopicExists => (409, "ALREADY_EXISTS", "Topic already exists".into()),
@@ -234,22 +246,43 @@ fn fact(error: &Error) -> (u16, &'static str, Cow<'static, str>, Option<u32>) {
     (code, status, message, None)
 }
 
+/// What AMS says of a message that its schema refuses.
+fn invalid(i: usize, why: &Invalid) -> String {
+    match why {
+        Invalid::NotJson(text) => format!("Message {i} data is not valid JSON format,{text}"),
+        Invalid::Datum(text) => format!("Message {i} is not valid.{text}"),
+        Invalid::Violations(list) => match list.as_slice() {
+            [one] => format!("Message {i} data is not valid,{}: {}", one.field, one.description),
+            several => {
+                let told = several
+                    .iter()
+                    .enumerate()
+                    .map(|(n, one)| format!("{}){}: {}.", n + 1, one.field, one.description));
+                format!("Message {i} data is not valid.{}", told.collect::<String>())
+            }
+        },
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::fmt::Write as _;
 
     use super::{Duration, Refusal, argument};
     use crate::domain::InvalidName;
-    use crate::service::{Error, StoreError};
+    use crate::service::{Error, Invalid, NotBase64, StoreError, Violation};
 
     /// Everything the door may answer but 200: a change of wording shows here.
     #[test]
     fn the_whole_catalogue() {
         let text = String::from;
+        let violation = || Violation { field: text("a.b"), description: text("is bad") };
         let arguments = [
             argument::PROJECT,
             argument::USER,
             argument::SUBSCRIPTION,
+            argument::SCHEMA,
+            argument::SCHEMA_PAYLOAD,
             argument::MESSAGE,
             argument::PULL,
             argument::ALERT,
@@ -277,7 +310,6 @@ mod tests {
             Refusal::WrongMethod,
             Refusal::UnreadableBody,
             Refusal::Retention { longest: Duration::from_secs(30 * 86_400) },
-            Refusal::SchemaNotFound,
             Refusal::TooManyMessages { count: 3, limit: 2 },
             Refusal::TooManyAttributes { count: 3, limit: 2 },
             Refusal::TooLarge { size: 3, limit: 2 },
@@ -297,6 +329,16 @@ mod tests {
             Error::SnapshotNotFound,
             Error::UserNotFound,
             Error::UsersNotFound(vec![text("a"), text("b")]),
+            Error::SchemaNotFound,
+            Error::SchemaExists,
+            Error::SchemaLanguage,
+            Error::SchemaRefused(text("why")),
+            Error::SchemaUnusable,
+            Error::MessageNotBase64(1, NotBase64(3)),
+            Error::MessageInvalid(1, Invalid::NotJson(text("EOF"))),
+            Error::MessageInvalid(1, Invalid::Datum(text("why"))),
+            Error::MessageInvalid(1, Invalid::Violations(vec![violation()])),
+            Error::MessageInvalid(1, Invalid::Violations(vec![violation(), violation()])),
             Error::TopicGone,
             Error::ProjectExists,
             Error::TopicExists,
@@ -341,6 +383,8 @@ mod tests {
 400 INVALID_ARGUMENT Invalid Project Arguments
 400 INVALID_ARGUMENT Invalid User Arguments
 400 INVALID_ARGUMENT Invalid Subscription Arguments
+400 INVALID_ARGUMENT Invalid Schema Arguments
+400 INVALID_ARGUMENT Invalid Schema Payload Arguments
 400 INVALID_ARGUMENT Invalid Message Arguments
 400 INVALID_ARGUMENT Invalid Pull Parameters Arguments
 400 INVALID_ARGUMENT Invalid Alert Arguments
@@ -366,7 +410,6 @@ mod tests {
 405 METHOD_NOT_ALLOWED Method not allowed
 400 BAD_REQUEST Invalid Request Body
 400 INVALID_ARGUMENT Invalid retention(needs a duration such as 90s, 15m or 7d, at most 30days) Arguments
-404 NOT_FOUND Schema doesn't exist
 400 INVALID_ARGUMENT Too many messages: 3, the limit is 2
 400 INVALID_ARGUMENT Too many attributes: 3, the limit is 2
 413 INVALID_ARGUMENT Message size is too large: 3 bytes, the limit is 2
@@ -384,6 +427,16 @@ mod tests {
 404 NOT_FOUND Snapshot doesn't exist
 404 NOT_FOUND User doesn't exist
 404 NOT_FOUND User(s): a, b do not exist
+404 NOT_FOUND Schema doesn't exist
+409 ALREADY_EXISTS Schema already exists
+400 INVALID_ARGUMENT Schema type can only be 'json' or 'avro'
+400 INVALID_ARGUMENT why
+500 INTERNAL_SERVER_ERROR Could not load schema for topic [fault]
+400 INVALID_ARGUMENT Message 1 is not in valid base64 enocding,illegal base64 data at input byte 3
+400 INVALID_ARGUMENT Message 1 data is not valid JSON format,EOF
+400 INVALID_ARGUMENT Message 1 is not valid.why
+400 INVALID_ARGUMENT Message 1 data is not valid,a.b: is bad
+400 INVALID_ARGUMENT Message 1 data is not valid.1)a.b: is bad.2)a.b: is bad.
 409 CONFLICT Subscription's topic doesn't exist
 409 ALREADY_EXISTS Project already exists
 409 ALREADY_EXISTS Topic already exists

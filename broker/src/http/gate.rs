@@ -140,6 +140,11 @@ async fn handle(row: &Row, names: Names<'_>, call: &Call<'_>) -> Result<Reply, R
             let caller = call.admit(route, Some(&project))?;
             run(call, &caller, &project, &snapshot).await
         }
+        Action::Schema(route, run) => {
+            let (project, schema) = (names.project.parse()?, names.schema.parse()?);
+            let caller = call.admit(route, Some(&project))?;
+            run(call, &caller, &project, &schema).await
+        }
         Action::Subscription(route, run) => {
             let project: ProjectName = names.project.parse()?;
             let subscription: SubscriptionName = names.subscription.parse()?;

@@ -25,6 +25,7 @@ mod read;
 mod reply;
 mod retention;
 mod routes;
+mod schemas;
 mod seek;
 mod server;
 mod service_info;

@@ -9,10 +9,10 @@ use super::call::Call;
 use super::error::Refusal;
 use super::reply::Reply;
 use super::{
-    members, metrics, projects, publish, pull, read, seek, service_info, snapshots, subscriptions,
-    topics, usage_report, users,
+    members, metrics, projects, publish, pull, read, schemas, seek, service_info, snapshots,
+    subscriptions, topics, usage_report, users,
 };
-use crate::domain::{ProjectName, SnapshotName, SubscriptionName, TopicName, UserName};
+use crate::domain::{ProjectName, SchemaName, SnapshotName, SubscriptionName, TopicName, UserName};
 use crate::service::{Caller, Route};
 
 type Answer<'a> = Pin<Box<dyn Future<Output = Result<Reply, Refusal>> + 'a>>;
@@ -47,6 +47,11 @@ pub(super) enum Action {
         Route,
         for<'a> fn(&'a Call<'_>, &'a Caller, &'a ProjectName, &'a SnapshotName) -> Answer<'a>,
     ),
+    /// A schema.
+    Schema(
+        Route,
+        for<'a> fn(&'a Call<'_>, &'a Caller, &'a ProjectName, &'a SchemaName) -> Answer<'a>,
+    ),
     /// A subscription.
     Subscription(
         Route,
@@ -68,6 +73,7 @@ pub(super) struct Row {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Names<'a> {
     pub(super) project: &'a str,
+    pub(super) schema: &'a str,
     pub(super) snapshot: &'a str,
     pub(super) subscription: &'a str,
     pub(super) token: &'a str,
@@ -164,6 +170,14 @@ static TABLE: &[Row] = table! {
     /* 55 */ "POST" "/v1/projects/{project}/topics/{topic}:modifyAcl" Topic[TopicsModifyAcl] topics::modify_acl(caller, project, name);
     /*ours*/ "POST" "/v1/projects/{project}/topics/{topic}:modifyAlert" Topic[TopicsModifyAlert] topics::modify_alert(caller, project, name);
     /*ours*/ "POST" "/v1/projects/{project}/topics/{topic}:modifyRetention" Topic[TopicsModifyRetention] topics::modify_retention(caller, project, name);
+    /* 56 */ "POST" "/v1/projects/{project}/topics/{topic}:attachSchema" Topic[TopicsAttachSchema] topics::attach_schema(caller, project, name);
+    /* 57 */ "POST" "/v1/projects/{project}/topics/{topic}:detachSchema" Topic[TopicsDetachSchema] topics::detach_schema(caller, project, name);
+    /* 58 */ "POST" "/v1/projects/{project}/schemas/{schema}:validate" Schema[SchemasValidateMessage] schemas::validate(caller, project, name);
+    /* 59 */ "POST" "/v1/projects/{project}/schemas/{schema}" Schema[SchemasCreate] schemas::create(caller, project, name);
+    /* 60 */ "GET" "/v1/projects/{project}/schemas/{schema}" Schema[SchemasShow] schemas::show(caller, project, name);
+    /* 61 */ "GET" "/v1/projects/{project}/schemas" Project[SchemasList] schemas::list(caller, project);
+    /* 62 */ "PUT" "/v1/projects/{project}/schemas/{schema}" Schema[SchemasUpdate] schemas::update(caller, project, name);
+    /* 63 */ "DELETE" "/v1/projects/{project}/schemas/{schema}" Schema[SchemasDelete] schemas::delete(caller, project, name);
     /* 64 */ "GET" "/v1/version" Open[] service_info::version();
 };
 
@@ -201,6 +215,7 @@ fn names<'p>(pattern: &str, path: &[&'p str]) -> Option<Names<'p>> {
         let name = segment.strip_suffix(verb).filter(|name| !name.is_empty())?;
         match variable {
             "project" => names.project = name,
+            "schema" => names.schema = name,
             "snapshot" => names.snapshot = name,
             "subscription" => names.subscription = name,
             "token" => names.token = name,
@@ -221,9 +236,11 @@ mod tests {
         let path = Path::new(path);
         match find(method, &path.segments().unwrap()) {
             Ok((row, names)) => {
-                let Names { project, snapshot, subscription, token, topic, user, uuid } = names;
-                let names = [project, snapshot, subscription, token, topic, user, uuid];
-                format!("{} {}", row.pattern, names.join(" ").trim())
+                let Names { project, schema, snapshot, subscription, token, topic, user, uuid } =
+                    names;
+                let names = [project, schema, snapshot, subscription, token, topic, user, uuid];
+                let names = names.into_iter().filter(|name| !name.is_empty());
+                format!("{} {}", row.pattern, names.collect::<Vec<_>>().join(" "))
             }
             Err(Refusal::WrongMethod) => String::from("405"),
             Err(_) => String::from("404"),

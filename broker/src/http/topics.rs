@@ -7,7 +7,7 @@ use super::call::Call;
 use super::error::{Refusal, argument};
 use super::json::{Alert, Fields, Text, Writer, object, text};
 use super::reply::Reply;
-use super::{acl, paging, retention};
+use super::{acl, paging, retention, schemas};
 use crate::domain::{ProjectName, TopicName};
 use crate::service::{Caller, TopicView};
 
@@ -65,19 +65,50 @@ pub(super) async fn create(
     };
     let alert = alert::settings(new.alert)?;
     let retention = retention::settings(new.retention, call.broker.longest_retention())?;
-    if !new.schema.is_empty() {
-        return Err(missing_schema(&new.schema));
-    }
-    Ok(reply(&call.broker.create_topic(caller, name, alert, retention).await?))
+    let schema = schemas::reference(&new.schema)?;
+    Ok(reply(&call.broker.create_topic(caller, name, alert, retention, schema).await?))
 }
 
-/// What a reference to a schema answers while there are none.
-fn missing_schema(reference: &str) -> Refusal {
-    let segments: Vec<_> = reference.split('/').collect();
-    match segments.as_slice() {
-        ["projects", _, "schemas", _] => Refusal::SchemaNotFound,
-        _ => Refusal::Argument(argument::SCHEMA_REF),
+/// `POST /v1/projects/{project}/topics/{topic}:attachSchema`. The body as at creation: without a
+/// schema it detaches.
+pub(super) async fn attach_schema(
+    call: &Call<'_>,
+    caller: &Caller,
+    _: &ProjectName,
+    name: &TopicName,
+) -> Result<Reply, Refusal> {
+    #[derive(Default)]
+    struct Attached(String);
+
+    impl<'de> Fields<'de> for Attached {
+        fn field<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<bool, A::Error> {
+            let given = text(map)?;
+            if key == "schema" {
+                self.0 = given;
+            }
+            Ok(true)
+        }
     }
+
+    call.broker.topic(caller, name)?;
+    let body = call.body.read().await?;
+    let Attached(given) = match body.as_ref() {
+        [] => Attached::default(),
+        body => object(body).map_err(|_| Refusal::UnreadableBody)?,
+    };
+    call.broker.set_topic_schema(caller, name, schemas::reference(&given)?).await?;
+    Ok(Reply::empty())
+}
+
+/// `POST /v1/projects/{project}/topics/{topic}:detachSchema`
+pub(super) async fn detach_schema(
+    call: &Call<'_>,
+    caller: &Caller,
+    _: &ProjectName,
+    name: &TopicName,
+) -> Result<Reply, Refusal> {
+    call.broker.set_topic_schema(caller, name, None).await?;
+    Ok(Reply::empty())
 }
 
 /// `DELETE /v1/projects/{project}/topics/{topic}`
@@ -146,6 +177,9 @@ fn reply(topic: &TopicView) -> Reply {
 fn write(json: &mut Writer, topic: &TopicView) {
     json.object(|json| {
         json.key("name").text(&format!("/projects/{}/topics/{}", topic.project, topic.name));
+        if let Some(schema) = &topic.schema {
+            json.key("schema").text(&schemas::full_name(&topic.project, schema));
+        }
         json.key("created_on").text(&topic.created.to_seconds_text());
         alert::write(json, &topic.alert);
         retention::write(json, &topic.retention);

@@ -87,7 +87,7 @@ fn object(
         Record::Subscription(subscription) => {
             Some(of_subscription(subscription, life(&subscription.topic)))
         }
-        Record::Trash(_) | Record::Usage(_) | Record::Snapshot(_) => None,
+        Record::Schema(_) | Record::Trash(_) | Record::Usage(_) | Record::Snapshot(_) => None,
     }
 }
 

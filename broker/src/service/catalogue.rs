@@ -5,16 +5,17 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 
 use crate::domain::records::{
-    ProjectRecord, Record, SnapshotRecord, SubscriptionRecord, TopicRecord, TrashRecord,
-    UsageRecord, UserRecord,
+    ProjectRecord, Record, SchemaRecord, SnapshotRecord, SubscriptionRecord, TopicRecord,
+    TrashRecord, UsageRecord, UserRecord,
 };
 use crate::domain::{
-    Malformed, ProjectId, ProjectName, SnapshotName, SubscriptionName, TopicId, TopicName, UserId,
-    UserName,
+    Malformed, ProjectId, ProjectName, SchemaId, SchemaName, SnapshotName, SubscriptionName,
+    TopicId, TopicName, UserId, UserName,
 };
+use crate::schema::{Definition, Kind, Schema};
 use crate::store::{Change, ChangeSet, Scope, ScopeState};
 
 /// A change of one key: the record put there, or `None` where it is removed.
@@ -165,6 +166,11 @@ pub(super) fn snapshot_key(name: &SnapshotName) -> String {
     format!("snapshot/{name}")
 }
 
+/// The key of a schema's record.
+pub(super) fn schema_key(id: SchemaId) -> String {
+    format!("schema/{id}")
+}
+
 /// The key of what is left of something deleted.
 pub(super) fn trash_key(id: uuid::Uuid) -> String {
     format!("trash/{id}")
@@ -255,7 +261,29 @@ impl Index for ServiceIndex {
     }
 }
 
-/// The topics and subscriptions of one project.
+/// A schema and, once somebody asked for it, what it compiles to: once per change, whoever asks.
+#[derive(Debug)]
+pub(super) struct KnownSchema {
+    pub(super) record: SchemaRecord,
+    compiled: OnceLock<Option<Schema>>,
+}
+
+impl KnownSchema {
+    const fn new(record: SchemaRecord) -> Self {
+        Self { record, compiled: OnceLock::new() }
+    }
+
+    /// What judges payloads; `None` if what is stored does not compile.
+    pub(super) fn compiled(&self) -> Option<&Schema> {
+        let compile = || {
+            let definition = Definition::parse(&self.record.definition)?;
+            Schema::compile(Kind::from_name(&self.record.language)?, &definition).ok()
+        };
+        self.compiled.get_or_init(compile).as_ref()
+    }
+}
+
+/// The topics, subscriptions and schemas of one project.
 #[derive(Debug, Default)]
 pub(super) struct ProjectIndex {
     /// Marked ones included: [`ProjectIndex::topic`] leaves them out.
@@ -265,6 +293,9 @@ pub(super) struct ProjectIndex {
     pub(super) subscriptions_in_order: BTreeMap<u64, Arc<SubscriptionRecord>>,
     /// By name.
     pub(super) snapshots: BTreeMap<SnapshotName, Arc<SnapshotRecord>>,
+    pub(super) schemas: HashMap<SchemaId, Arc<KnownSchema>>,
+    pub(super) schemas_in_order: BTreeMap<u64, Arc<KnownSchema>>,
+    pub(super) schema_names: HashMap<SchemaName, SchemaId>,
     pub(super) trash: BTreeMap<String, Arc<TrashRecord>>,
     /// Daily figures, also of topics that are gone.
     pub(super) usage: BTreeMap<String, Arc<UsageRecord>>,
@@ -298,10 +329,18 @@ impl ProjectIndex {
 
     /// How much of the project's quota is used.
     pub(super) fn objects(&self) -> usize {
-        self.topics
-            .len()
-            .saturating_add(self.subscriptions.len())
-            .saturating_add(self.snapshots.len())
+        let named = self.topics.len().saturating_add(self.subscriptions.len());
+        named.saturating_add(self.schemas.len()).saturating_add(self.snapshots.len())
+    }
+
+    /// The schema of this name.
+    pub(super) fn schema(&self, name: &SchemaName) -> Option<&Arc<KnownSchema>> {
+        self.schemas.get(self.schema_names.get(name)?)
+    }
+
+    /// The schema that a topic names, if it is there.
+    pub(super) fn schema_of(&self, topic: &TopicRecord) -> Option<&Arc<KnownSchema>> {
+        self.schemas.get(&topic.schema?)
     }
 }
 
@@ -322,6 +361,13 @@ impl Index for ProjectIndex {
             }
             Record::Snapshot(record) if key == snapshot_key(&record.name) => {
                 self.snapshots.insert(record.name.clone(), Arc::new(record));
+            }
+            Record::Schema(record) if key == schema_key(record.id) => {
+                self.remove(&key);
+                let schema = Arc::new(KnownSchema::new(record));
+                self.schemas_in_order.insert(schema.record.order, Arc::clone(&schema));
+                self.schema_names.insert(schema.record.name.clone(), schema.record.id);
+                self.schemas.insert(schema.record.id, schema);
             }
             Record::Trash(trash) => {
                 self.trash.insert(key, Arc::new(trash));
@@ -348,6 +394,11 @@ impl Index for ProjectIndex {
             if let Ok(name) = name.parse() {
                 self.snapshots.remove::<SnapshotName>(&name);
             }
+        } else if kind == "schema"
+            && let Some(old) = name.parse().ok().and_then(|id| self.schemas.remove(&SchemaId(id)))
+        {
+            self.schemas_in_order.remove(&old.record.order);
+            self.schema_names.remove(&old.record.name);
         } else if kind == "trash" {
             self.trash.remove(key);
         } else if kind == "usage" {

@@ -1,6 +1,7 @@
 //! Why a verb stopped: facts, named once, translated by each door in one exhaustive table.
 
 use crate::domain::{InvalidName, ProjectName};
+use crate::schema::{Invalid, NotBase64};
 use crate::store::StoreError;
 
 /// What is wrong with the store when it refuses for longer than a moment: the operators' affair.
@@ -49,6 +50,27 @@ pub enum Error {
     /// No such user.
     #[error("user not found")]
     UserNotFound,
+    /// No such schema.
+    #[error("schema not found")]
+    SchemaNotFound,
+    /// The schema's name is taken.
+    #[error("schema exists")]
+    SchemaExists,
+    /// A schema of a language that is none.
+    #[error("unknown schema language")]
+    SchemaLanguage,
+    /// The definition does not compile: the compiler's text.
+    #[error("schema refused: {0}")]
+    SchemaRefused(String),
+    /// What is stored of the schema does not compile any more.
+    #[error("stored schema does not compile")]
+    SchemaUnusable,
+    /// The data of a message with a schema is not base64; the message's place comes first.
+    #[error("message {0}: {1}")]
+    MessageNotBase64(usize, NotBase64),
+    /// A message is not what its schema wants; its place comes first.
+    #[error("message {0}: {1}")]
+    MessageInvalid(usize, Invalid),
     /// These names of an ACL are no members of the project, in the order given.
     #[error("users not found: {0:?}")]
     UsersNotFound(Vec<String>),
@@ -132,7 +154,7 @@ pub enum Error {
 impl Error {
     /// Whether it is our fault, not the client's: such calls count towards `service_fault`.
     pub const fn is_fault(&self) -> bool {
-        matches!(self, Self::Unavailable | Self::Store(_))
+        matches!(self, Self::Unavailable | Self::SchemaUnusable | Self::Store(_))
     }
 
     /// The store's trouble that operators are told of, if that is why. A stop is told once, by

@@ -26,6 +26,7 @@ mod retention;
 mod rights;
 mod roles;
 mod routes;
+mod schemas;
 mod shown;
 mod snapshots;
 mod subscriptions;
@@ -67,7 +68,7 @@ pub use roles::{RoleSettings, Roles};
 pub use routes::Route;
 pub use views::{
     MembershipView, NewSubscription, NewUser, Offsets, Page, PageRequest, ProjectView, Pulled,
-    SnapshotView, SubscriptionView, TopicView, UserChange, UserView,
+    SchemaEdit, SchemaView, SnapshotView, SubscriptionView, TopicView, UserChange, UserView,
 };
 pub use volumes::{Days, ProjectVolume};
 
@@ -81,13 +82,15 @@ use feed::{Calls, StoreFaults};
 use publish::TopicState;
 use tokens::Seal;
 
+/// Why a message is refused by its schema; doors tell it.
+pub use crate::schema::{Invalid, Kind, NotBase64, Violation};
 /// What a store may answer; doors translate it.
 pub use crate::store::{Checked, Copied, CopyError, CopyProgress, CopyStage, Scope, StoreError};
 
 /// What an operator may set.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Most objects (topics and subscriptions) of one project.
+    /// Most objects (topics, subscriptions and schemas) of one project.
     pub objects_per_project: usize,
     /// How long a verb tries to make an unknown outcome definite.
     pub deadline: Duration,

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, oneshot};
 
-use super::catalogue::{Cell, ProjectIndex, signed};
+use super::catalogue::{Cell, KnownSchema, ProjectIndex, signed};
 use super::commit::Errand;
 use super::{Broker, Caller, Error};
 use crate::domain::roles::ProjectRole;
@@ -217,15 +217,19 @@ pub struct Publisher {
     broker: Broker,
     project: Arc<Cell<ProjectIndex>>,
     topic: TopicId,
+    schema: Option<Arc<KnownSchema>>,
 }
 
 impl Publisher {
     /// Appends `batch` whole or not at all and answers the offset of its first message, when it is durable. An empty batch
-    /// is lawful and writes nothing. Concurrent publishes of one topic share an entry.
+    /// is lawful and writes nothing. Where the topic has a schema, every message is judged before any is written. Concurrent publishes of one topic share an entry.
     pub async fn publish(self, batch: Batch) -> Result<Offset, Error> {
-        let Self { broker, project, topic } = self;
+        let Self { broker, project, topic, schema } = self;
         if broker.is_draining() {
             return Err(Error::Unavailable);
+        }
+        if let Some(schema) = schema {
+            schema.judge(&batch)?;
         }
         let topic = broker.topic_state(topic).await?.ok_or(Error::TopicNotFound)?;
         if batch.is_empty() {
@@ -305,9 +309,14 @@ impl Broker {
     /// Existence and ACL, before the door reads the body.
     pub fn publisher(&self, caller: &Caller, name: &TopicName) -> Result<Publisher, Error> {
         let project = self.project_cell(caller.project()?)?;
-        let record = project.read().index.topic(name).cloned().ok_or(Error::TopicNotFound)?;
+        let (record, schema) = {
+            let state = project.read();
+            let record = state.index.topic(name).cloned().ok_or(Error::TopicNotFound)?;
+            let schema = state.index.schema_of(&record).cloned();
+            (record, schema)
+        };
         caller.passes(&ProjectRole::Publisher, &record.acl)?;
-        Ok(Publisher { broker: self.clone(), project, topic: record.id })
+        Ok(Publisher { broker: self.clone(), project, topic: record.id, schema })
     }
 
     /// Commits one entry and answers its first offset. The entry does not change while its outcome

@@ -95,4 +95,12 @@ routes! {
     TopicsModifyAcl = "topics:modifyAcl" [ProjectAdmin] [ServiceAdmin];
     TopicsModifyAlert = "topics:modifyAlert" [ProjectAdmin] [ServiceAdmin];
     TopicsModifyRetention = "topics:modifyRetention" [ProjectAdmin] [ServiceAdmin];
+    TopicsAttachSchema = "topics:attachSchema" [ProjectAdmin] [ServiceAdmin];
+    TopicsDetachSchema = "topics:detachSchema" [ProjectAdmin] [ServiceAdmin];
+    SchemasValidateMessage = "schemas:validateMessage" [ProjectAdmin] [ServiceAdmin];
+    SchemasCreate = "schemas:create" [ProjectAdmin] [ServiceAdmin];
+    SchemasShow = "schemas:show" [ProjectAdmin] [ServiceAdmin];
+    SchemasList = "schemas:list" [ProjectAdmin] [ServiceAdmin];
+    SchemasUpdate = "schemas:update" [ProjectAdmin] [ServiceAdmin];
+    SchemasDelete = "schemas:delete" [ProjectAdmin] [ServiceAdmin];
 }

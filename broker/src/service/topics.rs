@@ -8,8 +8,8 @@ use super::{Broker, Caller, Error, Page, PageRequest, TopicView};
 use crate::domain::records::{Record, TopicRecord};
 use crate::domain::roles::ProjectRole;
 use crate::domain::{
-    AlertSettings, Head, Holes, ProjectId, ProjectName, RetentionSettings, TopicId, TopicName,
-    UserName,
+    AlertSettings, Head, Holes, ProjectId, ProjectName, RetentionSettings, SchemaName, TopicId,
+    TopicName, UserName,
 };
 use crate::store::{By, Outcome};
 
@@ -23,13 +23,19 @@ impl Broker {
         let seen = state.index.live_topics().rev();
         let seen = seen.filter(|topic| !own_only || topic.acl.contains(&caller.user()));
         let page = paginate(seen, page, |topic| topic.order);
-        Ok(page.map(|topic| view(&project, topic)))
+        Ok(page.map(|topic| view(&project, &state.index, topic)))
     }
 
     /// One topic.
     pub fn topic(&self, caller: &Caller, name: &TopicName) -> Result<TopicView, Error> {
-        let record = self.topic_record(caller.project()?, name)?;
-        Ok(view(&self.project_name(caller.project()?)?, &record))
+        self.view_of_topic(caller.project()?, name)
+    }
+
+    fn view_of_topic(&self, id: ProjectId, name: &TopicName) -> Result<TopicView, Error> {
+        let (project, cell) = (self.project_name(id)?, self.project_cell(id)?);
+        let state = cell.read();
+        let record = state.index.topic(name).ok_or(Error::TopicNotFound)?;
+        Ok(view(&project, &state.index, record))
     }
 
     pub(super) fn topic_record(
@@ -49,20 +55,21 @@ impl Broker {
         name: &TopicName,
         alert: AlertSettings,
         retention: RetentionSettings,
+        schema: Option<SchemaName>,
     ) -> Result<TopicView, Error> {
         let project = caller.project()?;
         let (broker, by, wanted) = (self.clone(), self.by(caller), name.clone());
-        let work =
-            async move { broker.insert_topic(project, wanted, (alert, retention), by).await };
-        let record = self.run(work).await?;
-        Ok(view(&self.project_name(project)?, &record))
+        let settings = (alert, retention, schema);
+        let work = async move { broker.insert_topic(project, wanted, settings, by).await };
+        self.run(work).await?;
+        self.view_of_topic(project, name)
     }
 
     async fn insert_topic(
         &self,
         project: ProjectId,
         name: TopicName,
-        (alert, retention): (AlertSettings, RetentionSettings),
+        (alert, retention, schema): (AlertSettings, RetentionSettings, Option<SchemaName>),
         by: By,
     ) -> Result<TopicRecord, Error> {
         let cell = self.project_cell(project)?;
@@ -76,6 +83,11 @@ impl Broker {
             if cell.is_gone() {
                 return Err(Error::ProjectNotFound);
             }
+            let schema = schema.as_ref().map(|name| {
+                let known = state.index.schema(name).ok_or(Error::SchemaNotFound)?;
+                Ok::<_, Error>(known.record.id)
+            });
+            let schema = schema.transpose()?;
             if state.index.topics.contains_key(&name) {
                 return Err(Error::TopicExists);
             }
@@ -91,6 +103,7 @@ impl Broker {
                 acl: Vec::new(),
                 alert: alert.clone(),
                 retention: retention.clone(),
+                schema,
                 holes: Holes::default(),
                 marked: false,
             };
@@ -214,6 +227,33 @@ impl Broker {
         self.edit_topic(caller, name, move |topic| topic.retention = retention.clone()).await
     }
 
+    /// Judges its messages by a schema from now on; `None` = by none.
+    pub async fn set_topic_schema(
+        &self,
+        caller: &Caller,
+        name: &TopicName,
+        schema: Option<SchemaName>,
+    ) -> Result<(), Error> {
+        let project = caller.project()?;
+        let (broker, by, name) = (self.clone(), self.by(caller), name.clone());
+        let work = async move {
+            let cell = broker.project_cell(project)?;
+            let plan = |state: &Versioned<ProjectIndex>| {
+                let topic = state.index.topic(&name).ok_or(Error::TopicNotFound)?;
+                let mut topic = TopicRecord::clone(topic);
+                topic.schema = match &schema {
+                    Some(schema) => {
+                        Some(state.index.schema(schema).ok_or(Error::SchemaNotFound)?.record.id)
+                    }
+                    None => None,
+                };
+                Ok(Plan { writes: vec![put(topic)], answer: () })
+            };
+            broker.change(&cell, &by, plan).await
+        };
+        self.run(work).await
+    }
+
     async fn edit_topic(
         &self,
         caller: &Caller,
@@ -241,17 +281,18 @@ pub(super) const fn is_definite(error: &Error) -> bool {
     !matches!(error, Error::Unavailable)
 }
 
-fn view(project: &ProjectName, record: &TopicRecord) -> TopicView {
+fn view(project: &ProjectName, index: &ProjectIndex, record: &TopicRecord) -> TopicView {
     TopicView {
         project: project.clone(),
         name: record.name.clone(),
+        schema: index.schema_of(record).map(|schema| schema.record.name.clone()),
         created: record.created,
         alert: record.alert.clone(),
         retention: record.retention.clone(),
     }
 }
 
-fn put(record: TopicRecord) -> (String, Option<Record>) {
+pub(super) fn put(record: TopicRecord) -> (String, Option<Record>) {
     (topic_key(&record.name), Some(Record::Topic(record)))
 }
 

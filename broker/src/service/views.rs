@@ -5,8 +5,8 @@ use std::sync::Arc;
 use crate::domain::records::AckMode;
 use crate::domain::roles::{ProjectRole, ServiceRole};
 use crate::domain::{
-    AlertSettings, Entry, Offset, ProjectName, RetentionSettings, SnapshotName, SubscriptionName,
-    Time, TopicName, UserId, UserName,
+    AlertSettings, Entry, Offset, ProjectName, RetentionSettings, SchemaId, SchemaName,
+    SnapshotName, SubscriptionName, Time, TopicName, UserId, UserName,
 };
 
 /// A project.
@@ -33,12 +33,40 @@ pub struct TopicView {
     pub project: ProjectName,
     /// Its name.
     pub name: TopicName,
+    /// Its schema's present name.
+    pub schema: Option<SchemaName>,
     /// When it was made.
     pub created: Time,
     /// May be empty.
     pub alert: AlertSettings,
     /// May be empty.
     pub retention: RetentionSettings,
+}
+
+/// A schema.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SchemaView {
+    /// Shown as `uuid`.
+    pub id: SchemaId,
+    /// Its project's present name.
+    pub project: ProjectName,
+    /// Its name.
+    pub name: SchemaName,
+    /// `json` or `avro`.
+    pub language: String,
+    /// The definition, compact JSON.
+    pub definition: String,
+}
+
+/// What a schema is to become; `None` = as it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SchemaEdit {
+    /// A new name.
+    pub name: Option<SchemaName>,
+    /// `json` or `avro`, in any case.
+    pub language: Option<String>,
+    /// The definition, as JSON text.
+    pub definition: Option<String>,
 }
 
 /// A subscription.

@@ -26,7 +26,6 @@ async fn what_is_no_route_answers_404_with_an_envelope() {
         ("PATCH", "/v1/projects/P"),
         ("POST", "/v1/status"),
         // Routes of AMS that are not here yet.
-        ("GET", "/v1/projects/P/schemas"),
         ("POST", "/v1/projects/P/subscriptions/s:verifyPushEndpoint"),
     ] {
         let seen = api.call(method, path, &api.admin, b"").await;

@@ -143,6 +143,7 @@ prop_compose! {
             acl,
             alert,
             retention,
+            schema: None,
             holes,
             marked,
         })
@@ -287,6 +288,7 @@ fn a_stored_name_is_parsed_again() {
         acl: Vec::new(),
         alert: AlertSettings::default(),
         retention: RetentionSettings::default(),
+        schema: None,
         holes: Holes::default(),
         marked: false,
     });

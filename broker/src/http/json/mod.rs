@@ -4,6 +4,6 @@ mod read;
 mod write;
 
 pub(super) use read::{
-    Alert, Fields, List, Loose, Object, Scalar, Text, boolean, integer, object, text,
+    Alert, Fields, List, Loose, Object, Scalar, Text, boolean, first_object, integer, object, text,
 };
 pub(super) use write::Writer;

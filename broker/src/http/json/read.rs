@@ -33,6 +33,14 @@ pub(in super::super) fn object<'de, T: Fields<'de>>(body: &'de [u8]) -> Result<T
     Ok(value)
 }
 
+/// Reads the first JSON value of a body, an object; what follows does not matter.
+pub(in super::super) fn first_object<'de, T: Fields<'de>>(body: &'de [u8]) -> Result<T, Invalid> {
+    let text = std::str::from_utf8(body).map_err(|_| Invalid)?;
+    let mut reader = serde_json::Deserializer::from_str(text);
+    let Object(value) = Object::<T>::deserialize(&mut reader).map_err(|_| Invalid)?;
+    Ok(value)
+}
+
 /// The value is a text, or `null`, which is an empty one.
 pub(in super::super) fn text<'de, A: MapAccess<'de>>(map: &mut A) -> Result<String, A::Error> {
     Ok(map.next_value::<Option<String>>()?.unwrap_or_default())

@@ -92,6 +92,25 @@ impl Writer {
         self.out.push('"');
     }
 
+    /// Any value, given as JSON; keys stay in their order, numbers are written as Go's.
+    pub(in super::super) fn value(&mut self, value: &serde_json::Value) {
+        match value {
+            serde_json::Value::Object(map) => self.object(|json| {
+                for (key, value) in map {
+                    json.key(key).value(value);
+                }
+            }),
+            serde_json::Value::Array(items) => {
+                self.list(|json| items.iter().for_each(|item| json.value(item)));
+            }
+            serde_json::Value::String(text) => self.text(text),
+            serde_json::Value::Number(number) => {
+                self.number(number.as_f64().map_or_else(|| number.to_string(), float));
+            }
+            other => self.number(other),
+        }
+    }
+
     /// A number.
     pub(in super::super) fn number(&mut self, number: impl Display) {
         self.element();
@@ -146,11 +165,22 @@ impl Writer {
 
     fn line(&mut self) {
         /// Deeper than any answer is.
-        const LINE: &str = "\n                                                ";
+        const LINE: &str =
+            "\n                                                                                ";
         if let Some(indent) = self.indent {
             self.out.push_str(LINE.get(..=indent * self.depth).unwrap_or(LINE));
         }
     }
+}
+
+/// A number as Go writes a double: an exponent below 1e-6 and from 1e21 on.
+fn float(number: f64) -> String {
+    let size = number.abs();
+    if number == 0.0 || (1e-6..1e21).contains(&size) {
+        return number.to_string();
+    }
+    let text = format!("{number:e}");
+    if size < 1.0 { text } else { text.replace('e', "e+") }
 }
 
 /// Appends `text` as Go escapes it.

@@ -82,7 +82,7 @@ impl World {
         let caller = self.caller(Route::TopicsCreate);
         let alert = AlertSettings::default();
         self.broker
-            .create_topic(&caller, &name(topic), alert, RetentionSettings::default())
+            .create_topic(&caller, &name(topic), alert, RetentionSettings::default(), None)
             .await
             .unwrap();
     }

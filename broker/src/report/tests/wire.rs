@@ -220,6 +220,7 @@ fn a_large_scope_is_sent_in_parts_and_a_large_change_as_the_whole() {
             acl: vec![],
             alert: AlertSettings::default(),
             retention: RetentionSettings::default(),
+            schema: None,
             holes: Holes::default(),
             marked: false,
         })

@@ -137,6 +137,7 @@ impl World {
                 &name(topic),
                 AlertSettings::default(),
                 RetentionSettings::default(),
+                None,
             )
             .await
     }

@@ -201,7 +201,7 @@ async fn a_draining_broker_refuses_verbs_and_its_tasks_end() {
     assert!(matches!(puller.pull(1, None).await, Err(Error::Unavailable)));
     let (alert, topic) = (AlertSettings::default(), name("u"));
     let made =
-        world.broker.create_topic(&create, &topic, alert, RetentionSettings::default()).await;
+        world.broker.create_topic(&create, &topic, alert, RetentionSettings::default(), None).await;
     assert!(matches!(made, Err(Error::Unavailable)));
     assert!(matches!(world.admit(Route::ProjectsList, &world.admin), Err(Error::Unavailable)));
     world.tasks.close();

@@ -3,7 +3,7 @@
 use super::*;
 use crate::domain::roles::{ProjectRole, ServiceRole};
 
-const ROUTES: [(Route, &str); 54] = [
+const ROUTES: [(Route, &str); 62] = [
     (Route::UsersByToken, "SA PW"),
     (Route::UsersByUuid, "SA AA"),
     (Route::UsersList, "SA"),
@@ -58,6 +58,14 @@ const ROUTES: [(Route, &str); 54] = [
     (Route::TopicsModifyAcl, "SA PA"),
     (Route::TopicsModifyAlert, "SA PA"),
     (Route::TopicsModifyRetention, "SA PA"),
+    (Route::TopicsAttachSchema, "SA PA"),
+    (Route::TopicsDetachSchema, "SA PA"),
+    (Route::SchemasValidateMessage, "SA PA"),
+    (Route::SchemasCreate, "SA PA"),
+    (Route::SchemasShow, "SA PA"),
+    (Route::SchemasList, "SA PA"),
+    (Route::SchemasUpdate, "SA PA"),
+    (Route::SchemasDelete, "SA PA"),
 ];
 
 #[tokio::test]
