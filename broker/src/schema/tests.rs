@@ -206,10 +206,10 @@ fn on_a_small_stack(work: impl FnOnce() + Send + 'static) {
 fn hostile_schemas_and_payloads_end_soon() {
     on_a_small_stack(|| {
         let tree = json!({"anyOf": [
-            {"properties": {"a": {"$ref": "#"}}, "required": ["a"]},
-            {"properties": {"a": {"$ref": "#"}}, "required": ["b"]},
+            {"properties": {"a": {"$ref": "#"}}, "type": "object"},
+            {"properties": {"a": {"$ref": "#"}}, "type": "object"},
         ]});
-        let deep = format!("{}1{}", r#"{"a":"#.repeat(100), "}".repeat(100));
+        let deep = format!("{}1{}", r#"{"a":"#.repeat(60), "}".repeat(60));
         let told = says(&tree, &serde_json::from_str(&deep).unwrap());
         assert_eq!(told, "(root): Takes too many steps to validate");
 

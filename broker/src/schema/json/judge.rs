@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value};
 
+use super::found::{Found, MAX_VIOLATIONS, Path};
 use super::number::{canonical, is_multiple, same, text};
 use super::{Dependency, Id, Items, Node, Program, Type, Violation};
 
@@ -15,8 +16,6 @@ const BASE_STEPS: u64 = 100_000;
 /// Steps more for each byte of the payload: a schema whose work doubles with each level of it ends
 /// here. A step takes less than a tenth of a microsecond.
 const STEPS_PER_BYTE: u64 = 8;
-/// Most objections told of one payload.
-const MAX_VIOLATIONS: usize = 100;
 /// Longest text of them all, in bytes; those that have no room are left out.
 const MAX_TEXT: usize = 64 * 1024;
 /// Told when not even the first has room.
@@ -44,80 +43,6 @@ pub(super) fn judge(program: &Program, value: &Value, bytes: usize) -> Vec<Viola
         told.push(Violation { field: Path::ROOT.text(), description: TOO_LONG.to_owned() });
     }
     told
-}
-
-/// Where a value is.
-#[derive(Clone, Copy)]
-struct Path<'a> {
-    parent: Option<&'a Path<'a>>,
-    step: Step<'a>,
-}
-
-#[derive(Clone, Copy)]
-enum Step<'a> {
-    Root,
-    Key(&'a str),
-    Place(usize),
-}
-
-impl<'a> Path<'a> {
-    const ROOT: Path<'static> = Path { parent: None, step: Step::Root };
-
-    const fn key(&'a self, key: &'a str) -> Self {
-        Path { parent: Some(self), step: Step::Key(key) }
-    }
-
-    const fn place(&'a self, place: usize) -> Self {
-        Path { parent: Some(self), step: Step::Place(place) }
-    }
-
-    fn text(&self) -> String {
-        let mut steps = Vec::new();
-        let mut at = Some(self);
-        while let Some(path) = at {
-            match path.step {
-                Step::Root => {}
-                Step::Key(key) => steps.push(key.to_owned()),
-                Step::Place(place) => steps.push(place.to_string()),
-            }
-            at = path.parent;
-        }
-        if steps.is_empty() {
-            return String::from("(root)");
-        }
-        steps.reverse();
-        steps.join(".")
-    }
-}
-
-/// What a schema objects to, and how well the value did: of alternatives that all fail, the one
-/// that did best is told (each part passed counts one, each objection takes two).
-#[derive(Default)]
-struct Found {
-    violations: Vec<Violation>,
-    score: i64,
-}
-
-impl Found {
-    const fn is_valid(&self) -> bool {
-        self.violations.is_empty()
-    }
-
-    fn merge(&mut self, other: Self) {
-        self.score += other.score;
-        let room = MAX_VIOLATIONS.saturating_sub(self.violations.len());
-        self.violations.extend(other.violations.into_iter().take(room));
-    }
-
-    const fn passed(&mut self) {
-        self.score += 1;
-    }
-
-    fn best(best: &mut Option<Self>, other: Self) {
-        if best.as_ref().is_none_or(|best| other.score > best.score) {
-            *best = Some(other);
-        }
-    }
 }
 
 struct Judge<'a> {

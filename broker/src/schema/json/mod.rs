@@ -2,6 +2,7 @@
 
 mod compile;
 mod formats;
+mod found;
 mod judge;
 mod number;
 mod syntax;
