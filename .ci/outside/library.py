@@ -219,7 +219,3 @@ def figures(checks: Checks, lib: ArgoMessagingService, publisher: ArgoMessagingS
         (project,) = report["projects_metrics"]["projects"]
         equal((project["project"], project["message_count"]), (PROJECT, 8), "va_metrics")
         equal(publisher.usage_report()["va_metrics"]["projects_metrics"]["projects"], [], "usage_report of no admin")
-    with checks.check("library: push is refused while there is none, and a pull subscription stays one"):
-        refused(lambda: lib.pushconfig_sub("s", "https://example.org/push"), 409,
-                "Push functionality is currently disabled")
-        equal(lib.pushconfig_sub("s"), {}, "an empty push config")
