@@ -20,7 +20,7 @@ fn short_name(full: &str) -> Result<Option<&str>, Refusal> {
     if full.is_empty() {
         return Ok(None);
     }
-    let segments: Vec<_> = full.strip_prefix('/').unwrap_or(full).split('/').collect();
+    let segments: Vec<_> = full.split('/').collect();
     match segments.as_slice() {
         ["projects", _, "schemas", name] => Ok(Some(*name)),
         _ => Err(Refusal::Argument(argument::SCHEMA_REF)),
