@@ -24,7 +24,7 @@ pub use codec::Malformed;
 pub use cumulative::{AckVerdict, Seek};
 pub use entry::{DayFigures, Entry, Head, Mark};
 pub use holes::{Hole, Holes};
-pub use ids::{Offset, ProjectId, SchemaId, SubscriptionId, TopicId, UserId};
+pub use ids::{Offset, ProjectId, RegistrationId, SchemaId, SubscriptionId, TopicId, UserId};
 pub use names::{
     InvalidName, ProjectName, SchemaName, SnapshotName, SubscriptionName, TopicName, UserName,
     lawful,

@@ -9,7 +9,7 @@ use super::alert::AlertSettings;
 use super::codec::Malformed;
 use super::entry::DayFigures;
 use super::holes::Holes;
-use super::ids::{Offset, ProjectId, SchemaId, SubscriptionId, TopicId, UserId};
+use super::ids::{Offset, ProjectId, RegistrationId, SchemaId, SubscriptionId, TopicId, UserId};
 use super::names::{ProjectName, SchemaName, SnapshotName, SubscriptionName, TopicName, UserName};
 use super::retention::RetentionSettings;
 use super::roles::{ProjectRole, ServiceRole};
@@ -23,6 +23,8 @@ pub enum Record {
     Project(ProjectRecord),
     /// In the service's scope, under `user/<id>`.
     User(UserRecord),
+    /// In the service's scope, under `registration/<id>`.
+    Registration(RegistrationRecord),
     /// In its project's scope, under `topic/<name>`.
     Topic(TopicRecord),
     /// In its project's scope, under `sub/<name>`.
@@ -105,6 +107,73 @@ pub struct Membership {
     pub project: ProjectId,
     /// The roles, in the order given.
     pub roles: Vec<ProjectRole>,
+}
+
+/// How far a registration has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RegistrationStatus {
+    /// Nobody has decided.
+    Pending,
+    /// A user was made of it.
+    Accepted,
+    /// No user was.
+    Declined,
+}
+
+impl RegistrationStatus {
+    /// The name on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Accepted => "accepted",
+            Self::Declined => "declined",
+        }
+    }
+}
+
+/// Somebody who asks to become a user.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RegistrationRecord {
+    /// Shown as `uuid`.
+    pub id: RegistrationId,
+    /// The name the user is to have; others may ask for the same.
+    pub name: UserName,
+    /// Place in creation order.
+    pub order: u64,
+    /// Shown.
+    pub first_name: String,
+    /// Shown.
+    pub last_name: String,
+    /// Shown.
+    pub organization: String,
+    /// Shown.
+    pub description: String,
+    /// Mail address, may be empty.
+    pub email: String,
+    /// How far it has come.
+    pub status: RegistrationStatus,
+    /// Why it was declined, may be empty.
+    pub decline_comment: String,
+    /// While it is pending.
+    pub activation: Option<SealedToken>,
+    /// When it was filed.
+    pub registered: Time,
+    /// When it was decided.
+    pub modified: Option<Time>,
+    /// Who decided.
+    pub modified_by: Option<UserId>,
+}
+
+/// A token as it may lie on a disk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SealedToken {
+    /// Its SHA-256, lower-case hex.
+    pub sha256: String,
+    /// Sealed with the data directory's key, standard base64 (nonce first).
+    pub sealed: String,
 }
 
 /// A topic.

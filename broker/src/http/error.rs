@@ -171,6 +171,7 @@ fn fact(error: &Error) -> (u16, &'static str, Cow<'static, str>, Option<u32>) {
         Error::SubscriptionNotFound => (404, "NOT_FOUND", "Subscription doesn't exist".into()),
         Error::SnapshotNotFound => (404, "NOT_FOUND", "Snapshot doesn't exist".into()),
         Error::UserNotFound => (404, "NOT_FOUND", "User doesn't exist".into()),
+        Error::RegistrationNotFound => (404, "NOT_FOUND", "User registration doesn't exist".into()),
         Error::UsersNotFound(users) => {
             (404, "NOT_FOUND", format!("User(s): {} do not exist", users.join(", ")).into())
         }
@@ -328,6 +329,7 @@ mod tests {
             Error::SubscriptionNotFound,
             Error::SnapshotNotFound,
             Error::UserNotFound,
+            Error::RegistrationNotFound,
             Error::UsersNotFound(vec![text("a"), text("b")]),
             Error::SchemaNotFound,
             Error::SchemaExists,
@@ -426,6 +428,7 @@ mod tests {
 404 NOT_FOUND Subscription doesn't exist
 404 NOT_FOUND Snapshot doesn't exist
 404 NOT_FOUND User doesn't exist
+404 NOT_FOUND User registration doesn't exist
 404 NOT_FOUND User(s): a, b do not exist
 404 NOT_FOUND Schema doesn't exist
 409 ALREADY_EXISTS Schema already exists

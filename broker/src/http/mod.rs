@@ -22,6 +22,7 @@ mod projects;
 mod publish;
 mod pull;
 mod read;
+mod registrations;
 mod reply;
 mod retention;
 mod routes;

@@ -9,8 +9,8 @@ use super::call::Call;
 use super::error::Refusal;
 use super::reply::Reply;
 use super::{
-    members, metrics, projects, publish, pull, read, schemas, seek, service_info, snapshots,
-    subscriptions, topics, usage_report, users,
+    members, metrics, projects, publish, pull, read, registrations, schemas, seek, service_info,
+    snapshots, subscriptions, topics, usage_report, users,
 };
 use crate::domain::{ProjectName, SchemaName, SnapshotName, SubscriptionName, TopicName, UserName};
 use crate::service::{Caller, Route};
@@ -126,6 +126,12 @@ static TABLE: &[Row] = table! {
     /* 11 */ "POST" "/v1/users/{user}" User[UsersCreate] users::create(caller, user);
     /* 12 */ "PUT" "/v1/users/{user}" User[UsersUpdate] users::update(caller, user);
     /* 13 */ "DELETE" "/v1/users/{user}" User[UsersDelete] users::delete(caller, user);
+    /* 14 */ "POST" "/v1/registrations" Service[RegistrationsNewUser] registrations::create(caller);
+    /* 15 */ "POST" "/v1/registrations/{uuid}:accept" Uuid[RegistrationsAcceptNewUser] registrations::accept(caller, uuid);
+    /* 16 */ "POST" "/v1/registrations/{uuid}:decline" Uuid[RegistrationsDeclineNewUser] registrations::decline(caller, uuid);
+    /* 17 */ "DELETE" "/v1/registrations/{uuid}" Uuid[RegistrationsDelete] registrations::delete(caller, uuid);
+    /* 18 */ "GET" "/v1/registrations/{uuid}" Uuid[RegistrationsShow] registrations::show(caller, uuid);
+    /* 19 */ "GET" "/v1/registrations" Service[RegistrationsList] registrations::list(caller);
     /* 20 */ "GET" "/v1/projects" Service[ProjectsList] projects::list(caller);
     /* 21 */ "GET" "/v1/projects/{project}:metrics" Project[ProjectsMetrics] metrics::project(caller, project);
     /* 22 */ "POST" "/v1/projects/{project}/members/{user}:add" Member[ProjectsAddUser] members::add(caller, project, user);

@@ -87,7 +87,11 @@ fn object(
         Record::Subscription(subscription) => {
             Some(of_subscription(subscription, life(&subscription.topic)))
         }
-        Record::Schema(_) | Record::Trash(_) | Record::Usage(_) | Record::Snapshot(_) => None,
+        Record::Registration(_)
+        | Record::Schema(_)
+        | Record::Trash(_)
+        | Record::Usage(_)
+        | Record::Snapshot(_) => None,
     }
 }
 

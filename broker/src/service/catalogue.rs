@@ -8,12 +8,12 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 
 use crate::domain::records::{
-    ProjectRecord, Record, SchemaRecord, SnapshotRecord, SubscriptionRecord, TopicRecord,
-    TrashRecord, UsageRecord, UserRecord,
+    ProjectRecord, Record, RegistrationRecord, SchemaRecord, SnapshotRecord, SubscriptionRecord,
+    TopicRecord, TrashRecord, UsageRecord, UserRecord,
 };
 use crate::domain::{
-    Malformed, ProjectId, ProjectName, SchemaId, SchemaName, SnapshotName, SubscriptionName,
-    TopicId, TopicName, UserId, UserName,
+    Malformed, ProjectId, ProjectName, RegistrationId, SchemaId, SchemaName, SnapshotName,
+    SubscriptionName, TopicId, TopicName, UserId, UserName,
 };
 use crate::schema::{Definition, Kind, Schema};
 use crate::store::{Change, ChangeSet, Scope, ScopeState};
@@ -151,6 +151,11 @@ pub(super) fn user_key(id: UserId) -> String {
     format!("user/{id}")
 }
 
+/// The key of a registration's record.
+pub(super) fn registration_key(id: RegistrationId) -> String {
+    format!("registration/{id}")
+}
+
 /// The key of a topic's record.
 pub(super) fn topic_key(name: &TopicName) -> String {
     format!("topic/{name}")
@@ -181,7 +186,7 @@ pub(super) fn usage_key(topic: TopicId, month: &str) -> String {
     format!("usage/{topic}/{month}")
 }
 
-/// Projects and users.
+/// Projects, users and registrations.
 #[derive(Debug, Default)]
 pub(super) struct ServiceIndex {
     pub(super) projects: HashMap<ProjectId, Arc<ProjectRecord>>,
@@ -192,6 +197,8 @@ pub(super) struct ServiceIndex {
     pub(super) user_names: HashMap<UserName, UserId>,
     /// By SHA-256, lower-case hex.
     pub(super) tokens: HashMap<String, UserId>,
+    pub(super) registrations: HashMap<RegistrationId, Arc<RegistrationRecord>>,
+    pub(super) registrations_in_order: BTreeMap<u64, RegistrationId>,
     /// Deleted projects whose scope is still to be cleared.
     pub(super) trash: BTreeMap<String, Arc<TrashRecord>>,
 }
@@ -223,6 +230,12 @@ impl ServiceIndex {
             self.tokens.remove(&old.token_sha256);
         }
     }
+
+    fn remove_registration(&mut self, id: RegistrationId) {
+        if let Some(old) = self.registrations.remove(&id) {
+            self.registrations_in_order.remove(&old.order);
+        }
+    }
 }
 
 impl Index for ServiceIndex {
@@ -241,6 +254,11 @@ impl Index for ServiceIndex {
                 self.tokens.insert(user.token_sha256.clone(), user.id);
                 self.users.insert(user.id, Arc::new(user));
             }
+            Record::Registration(record) if key == registration_key(record.id) => {
+                self.remove_registration(record.id);
+                self.registrations_in_order.insert(record.order, record.id);
+                self.registrations.insert(record.id, Arc::new(record));
+            }
             Record::Trash(trash) => {
                 self.trash.insert(key, Arc::new(trash));
             }
@@ -254,6 +272,7 @@ impl Index for ServiceIndex {
         match (kind, id.parse()) {
             ("project", Ok(id)) => self.remove_project(ProjectId(id)),
             ("user", Ok(id)) => self.remove_user(UserId(id)),
+            ("registration", Ok(id)) => self.remove_registration(RegistrationId(id)),
             _ => {
                 self.trash.remove(key);
             }

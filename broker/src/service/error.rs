@@ -71,6 +71,9 @@ pub enum Error {
     /// A message is not what its schema wants; its place comes first.
     #[error("message {0}: {1}")]
     MessageInvalid(usize, Invalid),
+    /// No such registration, or it was decided already.
+    #[error("registration not found")]
+    RegistrationNotFound,
     /// These names of an ACL are no members of the project, in the order given.
     #[error("users not found: {0:?}")]
     UsersNotFound(Vec<String>),

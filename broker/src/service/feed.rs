@@ -256,8 +256,11 @@ impl Broker {
                             let by = self.deleter(&by);
                             deleted.push(Deleted { kind, id, name: trash.name, by, at });
                         }
-                        // Figures, positions and definitions, not who and what there is.
-                        Record::Usage(_) | Record::Snapshot(_) | Record::Schema(_) => {}
+                        // Figures, positions, definitions and wishes, not who and what there is.
+                        Record::Usage(_)
+                        | Record::Snapshot(_)
+                        | Record::Schema(_)
+                        | Record::Registration(_) => {}
                         // To be deleted: from now on it answers as absent.
                         Record::Topic(topic) if topic.marked => {
                             records.remove(&key);

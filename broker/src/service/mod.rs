@@ -22,6 +22,7 @@ mod projects;
 mod publish;
 mod pull;
 mod read;
+mod registrations;
 mod retention;
 mod rights;
 mod roles;
@@ -67,8 +68,9 @@ pub use rights::Caller;
 pub use roles::{RoleSettings, Roles};
 pub use routes::Route;
 pub use views::{
-    MembershipView, NewSubscription, NewUser, Offsets, Page, PageRequest, ProjectView, Pulled,
-    SchemaEdit, SchemaView, SnapshotView, SubscriptionView, TopicView, UserChange, UserView,
+    MembershipView, NewRegistration, NewSubscription, NewUser, Offsets, Page, PageRequest,
+    ProjectView, Pulled, RegistrationFilter, RegistrationView, SchemaEdit, SchemaView,
+    SnapshotView, SubscriptionView, TopicView, UserChange, UserView,
 };
 pub use volumes::{Days, ProjectVolume};
 

@@ -51,6 +51,12 @@ routes! {
     UsersCreate = "users:create" [] [ServiceAdmin];
     UsersUpdate = "users:update" [] [ServiceAdmin];
     UsersDelete = "users:delete" [] [ServiceAdmin];
+    RegistrationsNewUser = "registrations:newUser" [] [ServiceAdmin, RegisterAdmin];
+    RegistrationsAcceptNewUser = "registrations:acceptNewUser" [] [ServiceAdmin];
+    RegistrationsDeclineNewUser = "registrations:declineNewUser" [] [ServiceAdmin];
+    RegistrationsDelete = "registrations:delete" [] [ServiceAdmin];
+    RegistrationsShow = "registrations:show" [] [ServiceAdmin];
+    RegistrationsList = "registrations:list" [] [ServiceAdmin];
     ProjectsList = "projects:list" [] [ServiceAdmin];
     ProjectsMetrics = "projects:metrics" [ProjectAdmin] [ServiceAdmin];
     ProjectsAddUser = "projects:addUser" [ProjectAdmin] [ServiceAdmin];

@@ -231,6 +231,16 @@ impl Broker {
 }
 
 impl Gift {
+    /// By whom and when.
+    pub(super) const fn by(&self) -> &By {
+        &self.by
+    }
+
+    /// The token's text, to be shown once.
+    pub(super) fn into_token(self) -> String {
+        self.token
+    }
+
     /// The record of the new user, or the first objection in the order of `ams-contract.md` 6.2.
     pub(super) fn judge(
         &self,

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::domain::records::AckMode;
+use crate::domain::records::{AckMode, RegistrationStatus};
 use crate::domain::roles::{ProjectRole, ServiceRole};
 use crate::domain::{
-    AlertSettings, Entry, Offset, ProjectName, RetentionSettings, SchemaId, SchemaName,
-    SnapshotName, SubscriptionName, Time, TopicName, UserId, UserName,
+    AlertSettings, Entry, Offset, ProjectName, RegistrationId, RetentionSettings, SchemaId,
+    SchemaName, SnapshotName, SubscriptionName, Time, TopicName, UserId, UserName,
 };
 
 /// A project.
@@ -189,6 +189,59 @@ pub struct UserChange {
     pub projects: Option<Vec<(String, Vec<String>)>>,
     /// Role names, in place of all.
     pub service_roles: Option<Vec<String>>,
+}
+
+/// Somebody who asks to become a user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewRegistration {
+    /// The name the user is to have.
+    pub name: UserName,
+    /// May be empty.
+    pub first_name: String,
+    /// May be empty.
+    pub last_name: String,
+    /// May be empty.
+    pub organization: String,
+    /// May be empty.
+    pub description: String,
+    /// May be empty.
+    pub email: String,
+}
+
+/// A registration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RegistrationView {
+    /// Shown as `uuid`.
+    pub id: RegistrationId,
+    /// What it asks for.
+    pub wish: NewRegistration,
+    /// How far it has come.
+    pub status: RegistrationStatus,
+    /// May be empty.
+    pub decline_comment: String,
+    /// While it is pending: the token's text (or its prefix and `...` where tokens are not revealed).
+    pub activation_token: Option<String>,
+    /// When it was filed.
+    pub registered: Time,
+    /// When it was decided.
+    pub modified: Option<Time>,
+    /// Who decided, while that user exists.
+    pub modified_by: Option<UserName>,
+}
+
+/// Which registrations are asked for: those that have all that is given, exactly.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RegistrationFilter {
+    /// `pending`, `accepted` or `declined`; nothing has another one.
+    pub status: Option<String>,
+    /// Name.
+    pub name: Option<String>,
+    /// Mail address.
+    pub email: Option<String>,
+    /// Organization.
+    pub organization: Option<String>,
+    /// Text of the token.
+    pub activation_token: Option<String>,
 }
 
 /// What a new subscription brings.

@@ -7,9 +7,10 @@ use proptest::test_runner::TestRunner;
 use crate::api::{Seen, World};
 
 /// Every route that reads a body.
-const BODIES: [(&str, &str); 19] = [
+const BODIES: [(&str, &str); 20] = [
     ("POST", "/v1/users/u"),
     ("PUT", "/v1/users/maker"),
+    ("POST", "/v1/registrations"),
     ("POST", "/v1/projects/N"),
     ("PUT", "/v1/projects/P"),
     ("POST", "/v1/projects/P:modifyAlert"),

@@ -139,7 +139,11 @@ impl Remote {
 
     /// Removes what a transcript left.
     async fn clear(&self) {
-        for (list, key, id) in [("projects", "projects", "name"), ("users", "users", "name")] {
+        for (list, key, id) in [
+            ("projects", "projects", "name"),
+            ("registrations", "user_registrations", "uuid"),
+            ("users", "users", "name"),
+        ] {
             for name in self.listed(&format!("/v1/{list}"), key, id).await {
                 self.admin(Method::DELETE, format!("/v1/{list}/{name}")).await;
             }

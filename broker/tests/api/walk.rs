@@ -24,7 +24,7 @@ const ROLES: [&str; 9] = [
 const STEPS: usize = 300;
 
 /// What is tried; `{p}` `{u}` `{r}` `{id}` are drawn anew at each place.
-const TRIES: [(&str, &str, &str); 35] = [
+const TRIES: [(&str, &str, &str); 38] = [
     ("GET", "users", ""),
     ("GET", "users/{u}", ""),
     ("GET", "users/profile", ""),
@@ -59,6 +59,9 @@ const TRIES: [(&str, &str, &str); 35] = [
     ("POST", "projects/{p}/members/{u}:add", r#"{"roles": ["{r}"]}"#),
     ("POST", "projects/{p}/members/{u}:add", r#"{"roles": ["project_admin"], "project": "Q"}"#),
     ("POST", "projects/{p}/members/{u}:remove", ""),
+    ("POST", "registrations", r#"{"name": "{u}"}"#),
+    ("GET", "registrations", ""),
+    ("POST", "registrations/{id}:accept", ""),
     ("GET", "projects", ""),
     ("POST", "projects/{p}", "{}"),
     ("PUT", "projects/{p}", r#"{"description": "mine"}"#),
@@ -110,6 +113,9 @@ impl Walk {
             secrets.push(field(&made, "token"));
             ids.push(field(&made, "uuid"));
         }
+        let filed = api.post("/v1/registrations", r#"{"name": "filed"}"#).await.ok();
+        secrets.push(field(&filed, "activation_token"));
+        ids.push(field(&filed, "uuid"));
         let body = r#"{"projects": [{"project": "P", "roles": ["project_admin"]}]}"#;
         let owner = field(&api.post("/v1/users/owner", body).await.ok(), "token");
         Self { api, chance: StdRng::seed_from_u64(seed), held: vec![owner], secrets, ids }
@@ -167,6 +173,7 @@ impl Walk {
             let path = format!("/v1/{path}");
             all += &self.api.call("GET", &path, &self.secrets[2], b"").await.ok();
         }
+        all += &self.api.get("/v1/registrations").await.ok();
         let users: serde_json::Value =
             serde_json::from_str(&self.api.get("/v1/users?details=true").await.ok()).unwrap();
         for user in users["users"].as_array().unwrap() {

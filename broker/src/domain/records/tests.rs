@@ -114,6 +114,41 @@ prop_compose! {
 }
 
 prop_compose! {
+    fn registration()(
+        (id, name, order) in (uuid(), name(), any::<u64>()),
+        texts: [String; 6],
+        status in prop::sample::select(&[
+            RegistrationStatus::Pending,
+            RegistrationStatus::Accepted,
+            RegistrationStatus::Declined,
+        ][..]),
+        activation in prop::option::of(any::<[String; 2]>()),
+        registered in time(),
+        modified in prop::option::of(time()),
+        modified_by in maybe_user(),
+    ) -> Record {
+        let [first_name, last_name, organization, description, email, decline_comment] = texts;
+        let activation = activation.map(|[sha256, sealed]| SealedToken { sha256, sealed });
+        Record::Registration(RegistrationRecord {
+            id: RegistrationId(id),
+            name,
+            order,
+            first_name,
+            last_name,
+            organization,
+            description,
+            email,
+            status,
+            decline_comment,
+            activation,
+            registered,
+            modified,
+            modified_by,
+        })
+    }
+}
+
+prop_compose! {
     fn topic()(
         id in uuid(),
         name in name(),
@@ -222,7 +257,16 @@ prop_compose! {
 }
 
 fn record() -> impl Strategy<Value = Record> {
-    prop_oneof![project(), user(), topic(), subscription(), snapshot(), trash(), usage()]
+    prop_oneof![
+        project(),
+        registration(),
+        user(),
+        topic(),
+        subscription(),
+        snapshot(),
+        trash(),
+        usage()
+    ]
 }
 
 proptest! {

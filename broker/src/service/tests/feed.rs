@@ -23,7 +23,11 @@ fn names(change: &ScopeChange) -> Vec<String> {
         Record::User(record) => format!("user {}", record.name),
         Record::Topic(record) => format!("topic {}", record.name),
         Record::Subscription(record) => format!("sub {}", record.name),
-        Record::Schema(_) | Record::Trash(_) | Record::Usage(_) | Record::Snapshot(_) => {
+        Record::Registration(_)
+        | Record::Schema(_)
+        | Record::Trash(_)
+        | Record::Usage(_)
+        | Record::Snapshot(_) => {
             panic!("{record:?} is nobody's business")
         }
     };

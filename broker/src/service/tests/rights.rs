@@ -3,7 +3,7 @@
 use super::*;
 use crate::domain::roles::{ProjectRole, ServiceRole};
 
-const ROUTES: [(Route, &str); 62] = [
+const ROUTES: [(Route, &str); 68] = [
     (Route::UsersByToken, "SA PW"),
     (Route::UsersByUuid, "SA AA"),
     (Route::UsersList, "SA"),
@@ -14,6 +14,12 @@ const ROUTES: [(Route, &str); 62] = [
     (Route::UsersCreate, "SA"),
     (Route::UsersUpdate, "SA"),
     (Route::UsersDelete, "SA"),
+    (Route::RegistrationsNewUser, "SA RA"),
+    (Route::RegistrationsAcceptNewUser, "SA"),
+    (Route::RegistrationsDeclineNewUser, "SA"),
+    (Route::RegistrationsDelete, "SA"),
+    (Route::RegistrationsShow, "SA"),
+    (Route::RegistrationsList, "SA"),
     (Route::ProjectsList, "SA"),
     (Route::ProjectsMetrics, "SA PA"),
     (Route::ProjectsAddUser, "SA PA"),
