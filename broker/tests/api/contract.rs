@@ -20,42 +20,20 @@ fn files() -> Vec<(String, String)> {
     paths.into_iter().map(read).collect()
 }
 
-/// An exchange as it is sent.
-struct Sent {
-    method: Method,
-    path: String,
-    headers: Vec<(String, String)>,
-    body: String,
-}
-
-impl Sent {
-    fn new(exchange: &Exchange, values: &Values) -> Self {
-        let header = |(name, value): &(String, String)| (name.clone(), filled(value, values));
-        Self {
-            method: Method::from_bytes(exchange.method.as_bytes()).unwrap(),
-            path: filled(&exchange.path, values),
-            headers: exchange.headers.iter().map(header).collect(),
-            body: filled(&exchange.body, values),
-        }
-    }
-}
-
-async fn in_process(api: &Api, sent: Sent) -> Answer {
-    let mut request =
-        TestRequest::default().method(sent.method).uri(&sent.path).set_payload(sent.body);
-    for header in sent.headers {
-        request = request.insert_header(header);
+async fn in_process(api: &Api, exchange: &Exchange, values: &Values) -> Answer {
+    let mut request = TestRequest::default()
+        .method(Method::from_bytes(exchange.method.as_bytes()).unwrap())
+        .uri(&filled(&exchange.path, values))
+        .set_payload(filled(&exchange.body, values));
+    for (name, value) in &exchange.headers {
+        request = request.insert_header((name.as_str(), filled(value, values)));
     }
     let seen = api.send(request).await;
-    let text = |(name, value): (
-        &actix_web::http::header::HeaderName,
-        &actix_web::http::header::HeaderValue,
-    )| { (name.as_str().to_owned(), value.to_str().unwrap().to_owned()) };
-    Answer {
-        status: seen.status,
-        headers: seen.headers.iter().map(text).collect(),
-        body: seen.body,
-    }
+    let headers = seen.headers.iter();
+    let headers = headers
+        .map(|(name, value)| (name.as_str().to_owned(), value.to_str().unwrap().to_owned()))
+        .collect();
+    Answer { status: seen.status, headers, body: seen.body }
 }
 
 #[actix_web::test]
@@ -66,7 +44,7 @@ async fn every_transcript_in_process() {
         let mut values = Values::from([(String::from("admin"), api.admin.clone())]);
         for exchange in parse(&file, &text) {
             api.clock.advance(exchange.wait);
-            let answer = in_process(&api, Sent::new(&exchange, &values)).await;
+            let answer = in_process(&api, &exchange, &values).await;
             if let Err(what) = exchange.judge(&answer, &mut values) {
                 wrong.push(format!("{}: {what}", exchange.place));
                 break;
