@@ -51,7 +51,8 @@ fn run(args: Args) -> Result<(), Failure> {
     let data = args.data();
     let done = runtime.block_on(async {
         match &args.command {
-            None => run::both(config, data).await,
+            // Two programs in one future are more than a stack should carry.
+            None => Box::pin(run::both(config, data)).await,
             Some(Command::Broker) => run::broker(config, data).await,
             Some(Command::MetricsSvc) => run::metrics_svc(config, data).await,
             Some(Command::Backup { to, dry_run }) => copies::backup(data, to, *dry_run).await,
