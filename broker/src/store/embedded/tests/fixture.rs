@@ -1,5 +1,5 @@
 //! Data directories of earlier versions, which every later one must open: that of the first landing, and
-//! one with snapshots, indexes and slots that were used again.
+//! one with a snapshot and an index.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::store::embedded::{Settings, open};
 use crate::store::{Change, Limits, Outcome, Scope, Store};
 
 const FIRST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/first-landing");
-const SNAPSHOTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/snapshots");
+const SNAPSHOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/snapshot");
 const ALL: Limits = Limits { messages: u64::MAX, bytes: u64::MAX };
 const DAY: u64 = 86_400;
 
@@ -140,12 +140,6 @@ async fn what_the_fixtures_hold_is_read_back_when_it_is_written_today() {
     assert_eq!(store.delete(subscription(1)).await.unwrap(), Outcome::Applied(()));
     is_as_written(&*store).await;
     store.close_store().await.unwrap();
-    if std::env::var_os("GENERATE").is_some() {
-        for file in std::fs::read_dir(dir.path()).unwrap() {
-            let file = file.unwrap();
-            std::fs::copy(file.path(), Path::new(SNAPSHOTS).join(file.file_name())).unwrap();
-        }
-    }
     let store = open(dir.path(), Settings::small()).await.unwrap();
     is_as_written(&*store).await;
 }
@@ -170,14 +164,14 @@ async fn the_data_of_the_first_landing_is_read_back_whole() {
 }
 
 #[tokio::test]
-async fn data_with_snapshots_and_slots_used_again_is_read_back_whole() {
-    let copy = copy_of(Path::new(SNAPSHOTS));
+async fn data_with_a_snapshot_and_an_index_is_read_back_whole() {
+    let copy = copy_of(Path::new(SNAPSHOT));
     let names: Vec<String> = std::fs::read_dir(copy.path())
         .unwrap()
         .map(|file| file.unwrap().file_name().into_string().unwrap())
         .collect();
     let begins = |text: &str| names.iter().filter(|name| name.starts_with(text)).count();
-    assert_eq!(begins("snap"), 2);
+    assert_eq!(begins("snap"), 1);
     assert!(names.iter().any(|name| name.ends_with(".idx")), "{names:?}");
     is_opened_and_goes_on(copy.path()).await;
     let row = serde_json::json!({"what": "data of earlier versions is opened", "fixtures": 2});
