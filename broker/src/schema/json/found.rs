@@ -8,7 +8,7 @@ pub(super) const MAX_VIOLATIONS: usize = 100;
 /// Where a value is.
 #[derive(Clone, Copy)]
 pub(super) struct Path<'a> {
-    parent: Option<&'a Path<'a>>,
+    parent: Option<&'a Self>,
     step: Step<'a>,
 }
 
