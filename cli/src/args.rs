@@ -83,7 +83,7 @@ pub(crate) enum Command {
     #[command(args_conflicts_with_subcommands = true)]
     Bench(crate::bench::Options),
     #[command(flatten)]
-    Client(crate::client::Command),
+    Client(Box<crate::client::Command>),
 }
 
 #[derive(Debug, Subcommand)]

@@ -491,6 +491,6 @@ proptest! {
         let all = json!({"type": "record", "name": "A", "fields": [
             {"name": "a", "type": {"type": "array", "items": ["null", "A", "string"]}},
             {"name": "b", "type": {"type": "map", "values": "A"}}]});
-        std::hint::black_box(datum(&all, &payload).is_ok());
+        std::hint::black_box(datum(&all, &payload));
     }
 }

@@ -87,6 +87,7 @@ struct Remote {
 impl Remote {
     /// By `AMS_CONTRACT_URL` (`https://host:port`), `AMS_CONTRACT_TOKEN` (the admin's) and
     /// `AMS_CONTRACT_CA` (a PEM file, optional).
+    #[expect(clippy::disallowed_methods, reason = "the server is named from outside")]
     fn of_the_environment() -> Self {
         let variable =
             |name: &str| std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set"));

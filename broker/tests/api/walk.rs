@@ -124,7 +124,7 @@ impl Walk {
     fn drawn(&mut self, text: &str) -> String {
         let mut text = text.to_owned();
         while let Some(at) = text.find("{p}").or(text.find("{u}")).or(text.find("{r}")) {
-            let pool: &[&str] = match &text[at..at + 3] {
+            let pool: &[&str] = match text.get(at..at + 3).unwrap() {
                 "{p}" => &PROJECTS,
                 "{u}" => &USERS,
                 _ => &ROLES,

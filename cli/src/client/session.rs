@@ -30,7 +30,7 @@ impl Session {
             print::note(&format!("using {} of {}", place.url, place.source));
         }
         if is_readable_on_the_way(&url) {
-            print::note(&format!("{} is not encrypted: the token can be read on the way", url));
+            print::note(&format!("{url} is not encrypted: the token can be read on the way"));
         }
         Ok(Self { server, output, place, project: OnceCell::new() })
     }

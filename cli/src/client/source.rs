@@ -57,6 +57,16 @@ impl std::fmt::Display for Origin {
     }
 }
 
+/// Hands on why nothing more is read.
+fn unread(
+    take: &mut dyn FnMut(Result<Message, (Origin, String)>) -> bool,
+    origin: Origin,
+    why: String,
+) -> bool {
+    take(Err((origin, why)));
+    false
+}
+
 impl Source {
     /// The sources that `files` name; standard input when neither they nor texts are given.
     pub(super) fn all(texts: &[String], files: &[PathBuf]) -> Result<Vec<Self>, Failure> {
@@ -103,7 +113,7 @@ impl Source {
             }
             Self::File(path) => match File::open(path) {
                 Ok(file) => Box::new(BufReader::new(file)),
-                Err(error) => return take(Err((whole, error.to_string()))) && false,
+                Err(error) => return unread(take, whole, error.to_string()),
             },
             Self::Stdin => Box::new(io::stdin().lock()),
         };
@@ -125,10 +135,10 @@ impl Source {
             match reader.by_ref().take(MOST + 1).read_until(b'\n', &mut bytes) {
                 Ok(0) => break,
                 Ok(_) if bytes.len() as u64 > MOST => {
-                    return take(Err((origin, too_long()))) && false;
+                    return unread(take, origin, too_long());
                 }
                 Ok(_) => {}
-                Err(error) => return take(Err((origin, error.to_string()))) && false,
+                Err(error) => return unread(take, origin, error.to_string()),
             }
             let text = content(&bytes);
             if text.is_empty() || line < from_line {
@@ -140,7 +150,7 @@ impl Source {
             };
             let message = match json {
                 Ok(json) => Ok(Message { json, origin }),
-                Err(why) => return take(Err((origin, why))) && false,
+                Err(why) => return unread(take, origin, why),
             };
             if !take(message) {
                 return false;

@@ -99,7 +99,7 @@ fn flatten(before: &str, value: &Value, rows: &mut Vec<Vec<String>>) {
     for (key, value) in members {
         let key = printable(key);
         let path = if before.is_empty() { key } else { format!("{before}.{key}") };
-        let is_nothing = *value == Value::from(0) || *value == Value::from(false);
+        let is_nothing = *value == 0 || *value == false;
         if before == "pushConfig" && is_nothing {
             continue;
         }
