@@ -1,6 +1,6 @@
 """Proves the built binary from outside:  main.py BINARY [--report DIR] [--only PART,...]
 
-Parts: tour library contract stall incident edges. Real curl, argo-ams-library, SMTP server and Prometheus; a
+Parts: tour library contract canary stall incident edges. Real curl, argo-ams-library, SMTP server and Prometheus; a
 temporary directory for everything; only what was started here is ended. Exit 1 if any check fails.
 """
 
@@ -12,6 +12,7 @@ from pathlib import Path
 
 os.environ["NO_PROXY"] = os.environ["no_proxy"] = "localhost,127.0.0.1"
 
+import canary
 import contract
 import edges
 import incident
@@ -22,7 +23,7 @@ import tour
 from checks import Checks
 from house import Ams, MailSink, Prometheus
 
-PARTS = ("tour", "library", "contract", "stall", "incident", "edges")
+PARTS = ("tour", "library", "contract", "canary", "stall", "incident", "edges")
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
@@ -74,6 +75,8 @@ def main() -> int:
             guarded(checks, "house", one_house, checks, binary, folder, parts)
         if "contract" in parts:
             guarded(checks, "contract", contract.run, checks, binary, folder, ROOT)
+        if "canary" in parts:
+            guarded(checks, "canary", canary.run, checks, binary, folder)
         if "incident" in parts:
             guarded(checks, "incident", incident.run, checks, binary, folder)
         if "edges" in parts:

@@ -24,8 +24,8 @@ pub(crate) enum Command {
     Add {
         /// What to call it; a context of this name is replaced
         name: Name,
-        /// Such as https://ams.example.org:8443
-        #[arg(long)]
+        // No docstring: it would have to be a link.
+        #[arg(help = "Such as https://ams.example.org:8443", long)]
         url: String,
         /// The file with the token, read each time; without it the token is read from standard input
         #[arg(long, value_name = "FILE")]
