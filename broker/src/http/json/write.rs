@@ -120,14 +120,7 @@ impl Writer {
 
     /// A finite number as Go writes a `float64`: the shortest text that reads back as the same.
     pub(in super::super) fn float(&mut self, number: f64) {
-        let size = number.abs();
-        if number == 0.0 || (1e-6..1e21).contains(&size) {
-            self.number(number);
-        } else if size < 1.0 {
-            self.number(format_args!("{number:e}"));
-        } else {
-            self.number(format!("{number:e}").replace('e', "e+"));
-        }
+        self.number(float(number));
     }
 
     /// `true` or `false`.
