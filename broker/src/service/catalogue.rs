@@ -212,6 +212,11 @@ impl ServiceIndex {
         self.users.get(self.user_names.get(name)?)
     }
 
+    /// Whose token has this hash.
+    pub(super) fn holder(&self, token_sha256: &str) -> Option<&Arc<UserRecord>> {
+        self.users.get(self.tokens.get(token_sha256)?)
+    }
+
     pub(super) fn user_name(&self, id: Option<UserId>) -> Option<UserName> {
         Some(self.users.get(&id?)?.name.clone())
     }

@@ -85,8 +85,7 @@ impl Broker {
         if project.is_some() && found.is_none() && route != Route::ProjectsCreate {
             return Err(Error::ProjectNotFound);
         }
-        let user = state.index.tokens.get(&token).and_then(|id| state.index.users.get(id));
-        let user = user.ok_or(Error::Unauthorized)?;
+        let user = state.index.holder(&token).ok_or(Error::Unauthorized)?;
         let project_roles = found
             .and_then(|project| user.projects.iter().find(|held| held.project == project.id))
             .map(|held| held.roles.clone())
@@ -114,8 +113,7 @@ impl Broker {
     pub fn may_see_details(&self, token: Option<&str>) -> Result<(), Error> {
         let token = token.filter(|token| !token.is_empty()).ok_or(Error::Forbidden)?;
         let state = self.0.service.read();
-        let user = state.index.tokens.get(&tokens::hash(token));
-        let user = user.and_then(|id| state.index.users.get(id)).ok_or(Error::Forbidden)?;
+        let user = state.index.holder(&tokens::hash(token)).ok_or(Error::Forbidden)?;
         let may = [ServiceRole::ServiceAdmin, ServiceRole::AdminViewer];
         let may = user.service_roles.iter().any(|role| may.contains(role));
         if may { Ok(()) } else { Err(Error::Unauthorized) }

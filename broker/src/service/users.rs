@@ -100,9 +100,7 @@ impl Broker {
     }
 
     fn user_of_token(&self, token: &str) -> Option<Arc<UserRecord>> {
-        let state = self.0.service.read();
-        let id = state.index.tokens.get(&tokens::hash(token))?;
-        state.index.users.get(id).cloned()
+        self.0.service.read().index.holder(&tokens::hash(token)).cloned()
     }
 
     /// Which project a list of users is narrowed to: the door must answer its 404

@@ -85,8 +85,7 @@ impl Broker {
     ) -> Result<BTreeMap<u64, ProjectId>, Error> {
         let token = token.filter(|token| !token.is_empty()).ok_or(Error::Unauthorized)?;
         let state = self.0.service.read();
-        let user = state.index.tokens.get(&tokens::hash(token));
-        let user = user.and_then(|id| state.index.users.get(id)).ok_or(Error::Unauthorized)?;
+        let user = state.index.holder(&tokens::hash(token)).ok_or(Error::Unauthorized)?;
         let held = user.projects.iter();
         let held = held.filter(|held| held.roles.contains(&ProjectRole::ProjectAdmin));
         // A project that is gone is passed over (O38, improved).
