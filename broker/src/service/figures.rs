@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::catalogue::{Cell, ProjectIndex};
+use super::users::is_member;
 use super::{Broker, Caller, Error};
 use crate::domain::records::{SubscriptionRecord, TopicRecord};
 use crate::domain::roles::ProjectRole;
@@ -204,13 +205,10 @@ impl Broker {
     /// The members of a project, in the order in which the users were made.
     fn members_in_order(&self, project: ProjectId) -> Vec<(UserId, UserName)> {
         let state = self.0.service.read();
-        let users = state.index.users.values();
-        let mut members: Vec<_> = users
-            .filter(|user| user.projects.iter().any(|held| held.project == project))
-            .map(|user| (user.order, user.id, user.name.clone()))
-            .collect();
-        members.sort_unstable_by_key(|(order, id, _)| (*order, *id));
-        members.into_iter().map(|(_, id, name)| (id, name)).collect()
+        let users = state.index.users_in_order.values();
+        let users = users.filter_map(|id| state.index.users.get(id));
+        let members = users.filter(|user| is_member(user, project));
+        members.map(|user| (user.id, user.name.clone())).collect()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::users::is_member;
 use super::{Broker, Caller, Error, tokens};
 use crate::domain::roles::ProjectRole;
 use crate::domain::{ProjectId, ProjectName, Time};
@@ -119,7 +120,7 @@ impl Broker {
         let users = {
             let state = self.0.service.read();
             let users = state.index.users.values().filter(|user| made(user.created));
-            users.filter(|user| user.projects.iter().any(|held| held.project == id)).count()
+            users.filter(|user| is_member(user, id)).count()
         };
         let state = cell.read();
         let subscriptions = state.index.subscriptions.values();
