@@ -8,8 +8,8 @@ use super::{Broker, Caller, Error, Page, PageRequest, TopicView};
 use crate::domain::records::{Record, TopicRecord};
 use crate::domain::roles::ProjectRole;
 use crate::domain::{
-    AlertSettings, Head, Holes, ProjectId, ProjectName, RetentionSettings, SchemaName, TopicId,
-    TopicName, UserName,
+    AlertSettings, Head, Holes, ProjectId, ProjectName, RetentionSettings, SchemaId, SchemaName,
+    TopicId, TopicName, UserName,
 };
 use crate::store::{By, Outcome};
 
@@ -83,11 +83,7 @@ impl Broker {
             if cell.is_gone() {
                 return Err(Error::ProjectNotFound);
             }
-            let schema = schema.as_ref().map(|name| {
-                let known = state.index.schema(name).ok_or(Error::SchemaNotFound)?;
-                Ok::<_, Error>(known.record.id)
-            });
-            let schema = schema.transpose()?;
+            let schema = schema.as_ref().map(|name| schema_id(&state.index, name)).transpose()?;
             if state.index.topics.contains_key(&name) {
                 return Err(Error::TopicExists);
             }
@@ -234,24 +230,11 @@ impl Broker {
         name: &TopicName,
         schema: Option<SchemaName>,
     ) -> Result<(), Error> {
-        let project = caller.project()?;
-        let (broker, by, name) = (self.clone(), self.by(caller), name.clone());
-        let work = async move {
-            let cell = broker.project_cell(project)?;
-            let plan = |state: &Versioned<ProjectIndex>| {
-                let topic = state.index.topic(&name).ok_or(Error::TopicNotFound)?;
-                let mut topic = TopicRecord::clone(topic);
-                topic.schema = match &schema {
-                    Some(schema) => {
-                        Some(state.index.schema(schema).ok_or(Error::SchemaNotFound)?.record.id)
-                    }
-                    None => None,
-                };
-                Ok(Plan { writes: vec![put(topic)], answer: () })
-            };
-            broker.change(&cell, &by, plan).await
+        let edit = move |index: &ProjectIndex, topic: &mut TopicRecord| {
+            topic.schema = schema.as_ref().map(|name| schema_id(index, name)).transpose()?;
+            Ok(())
         };
-        self.run(work).await
+        self.edit_topic_within(caller, name, edit).await
     }
 
     async fn edit_topic(
@@ -260,6 +243,20 @@ impl Broker {
         name: &TopicName,
         edit: impl Fn(&mut TopicRecord) + Send + Sync + 'static,
     ) -> Result<(), Error> {
+        let edit = move |_: &ProjectIndex, topic: &mut TopicRecord| {
+            edit(topic);
+            Ok(())
+        };
+        self.edit_topic_within(caller, name, edit).await
+    }
+
+    /// The same of an edit that needs the rest of the project, and may refuse.
+    async fn edit_topic_within(
+        &self,
+        caller: &Caller,
+        name: &TopicName,
+        edit: impl Fn(&ProjectIndex, &mut TopicRecord) -> Result<(), Error> + Send + Sync + 'static,
+    ) -> Result<(), Error> {
         let project = caller.project()?;
         let (broker, by, name) = (self.clone(), self.by(caller), name.clone());
         let work = async move {
@@ -267,13 +264,17 @@ impl Broker {
             let plan = |state: &Versioned<ProjectIndex>| {
                 let topic = state.index.topic(&name).ok_or(Error::TopicNotFound)?;
                 let mut topic = TopicRecord::clone(topic);
-                edit(&mut topic);
+                edit(&state.index, &mut topic)?;
                 Ok(Plan { writes: vec![put(topic)], answer: () })
             };
             broker.change(&cell, &by, plan).await
         };
         self.run(work).await
     }
+}
+
+fn schema_id(index: &ProjectIndex, name: &SchemaName) -> Result<SchemaId, Error> {
+    Ok(index.schema(name).ok_or(Error::SchemaNotFound)?.record.id)
 }
 
 /// Whether nothing can have been written.
