@@ -9,7 +9,7 @@ use super::{
     Broker, Caller, Error, NewRegistration, NewUser, RegistrationFilter, RegistrationView,
     UserView, tokens, users,
 };
-use crate::domain::records::{Record, RegistrationRecord, RegistrationStatus, SealedToken};
+use crate::domain::records::{Record, RegistrationRecord, RegistrationStatus};
 use crate::domain::{RegistrationId, UserName};
 use crate::store::By;
 
@@ -21,9 +21,7 @@ impl Broker {
         caller: &Caller,
         wish: NewRegistration,
     ) -> Result<RegistrationView, Error> {
-        let token = tokens::fresh()?;
-        let activation =
-            SealedToken { sha256: tokens::hash(&token), sealed: self.0.seal.seal(&token)? };
+        let (token, activation) = self.fresh_token()?;
         let (broker, by, id) = (self.clone(), self.by(caller), RegistrationId::random());
         let work = async move {
             let plan = |state: &Versioned<ServiceIndex>| {

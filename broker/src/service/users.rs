@@ -10,7 +10,7 @@ use super::topics::paginate;
 use super::{
     Broker, Caller, Error, NewUser, Page, PageRequest, Roles, UserChange, UserView, tokens,
 };
-use crate::domain::records::{Membership, Record, UserRecord};
+use crate::domain::records::{Membership, Record, SealedToken, UserRecord};
 use crate::domain::roles::{ProjectRole, ServiceRole};
 use crate::domain::{ProjectId, UserId, UserName};
 use crate::store::By;
@@ -18,7 +18,7 @@ use crate::store::By;
 /// What every new user gets, and from whom.
 pub(super) struct Gift {
     token: String,
-    sealed: String,
+    sealed: SealedToken,
     by: By,
 }
 
@@ -171,9 +171,16 @@ impl Broker {
     }
 
     pub(super) fn gift(&self, by: By) -> Result<Gift, Error> {
+        let (token, sealed) = self.fresh_token()?;
+        Ok(Gift { token, sealed, by })
+    }
+
+    /// A new token: its text, and what is kept of it.
+    pub(super) fn fresh_token(&self) -> Result<(String, SealedToken), Error> {
         let token = tokens::fresh()?;
         let sealed = self.0.seal.seal(&token)?;
-        Ok(Gift { token, sealed, by })
+        let kept = SealedToken { sha256: tokens::hash(&token), sealed };
+        Ok((token, kept))
     }
 
     /// `users:update`: full view.
@@ -203,8 +210,8 @@ impl Broker {
             let plan = |state: &Versioned<ServiceIndex>| {
                 let user = state.index.user(&name).ok_or(Error::UserNotFound)?;
                 let mut user = UserRecord::clone(user);
-                user.token_sha256 = tokens::hash(&gift.token);
-                user.token_sealed.clone_from(&gift.sealed);
+                user.token_sha256.clone_from(&gift.sealed.sha256);
+                user.token_sealed.clone_from(&gift.sealed.sealed);
                 Ok(Plan { writes: vec![put(user.clone())], answer: user })
             };
             let user = broker.change(&broker.0.service, &gift.by, plan).await?;
@@ -255,8 +262,8 @@ impl Gift {
             id: UserId::random(),
             name: name.clone(),
             order: state.next_order(),
-            token_sha256: tokens::hash(&self.token),
-            token_sealed: self.sealed.clone(),
+            token_sha256: self.sealed.sha256.clone(),
+            token_sealed: self.sealed.sealed.clone(),
             email: new.email.clone(),
             first_name: new.first_name.clone(),
             last_name: new.last_name.clone(),
