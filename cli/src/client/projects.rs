@@ -64,8 +64,7 @@ pub(super) async fn run(session: &Session, command: &Command) -> Result<(), Fail
         Command::Create { name, description, alert } => {
             let mut body = json!({"description": description});
             alert.add_to(&mut body);
-            let made = session.call(Method::POST, &path(name), Some(&body)).await?;
-            table::object(session.output, &made)
+            session.show(Method::POST, &path(name), Some(&body)).await
         }
         Command::List => {
             let mut answer = session.get("projects").await?;
@@ -76,14 +75,13 @@ pub(super) async fn run(session: &Session, command: &Command) -> Result<(), Fail
             ];
             table::list(session.output, &columns, &elements(&mut answer, "projects"))
         }
-        Command::Show { name } => table::object(session.output, &session.get(&path(name)).await?),
+        Command::Show { name } => session.show(Method::GET, &path(name), None).await,
         Command::Update { name, rename, description } => {
             let body = json!({
                 "name": rename.as_ref().map(Name::as_str).unwrap_or_default(),
                 "description": description.as_deref().unwrap_or_default(),
             });
-            let changed = session.call(Method::PUT, &path(name), Some(&body)).await?;
-            table::object(session.output, &changed)
+            session.show(Method::PUT, &path(name), Some(&body)).await
         }
         Command::Alert { name, alert } => alert.set(session, &path(name)).await,
         Command::Delete { names } => {

@@ -7,6 +7,7 @@ use tokio::sync::OnceCell;
 use super::options::Output;
 use super::place::Place;
 use super::server::{CallError, Server, check_url, is_loopback};
+use super::table;
 use crate::failure::Failure;
 use crate::print;
 
@@ -48,6 +49,16 @@ impl Session {
     /// `GET`.
     pub(super) async fn get(&self, path: &str) -> Result<Value, Failure> {
         self.call(Method::GET, path, None).await
+    }
+
+    /// Calls `path` below `/v1/` and shows the object that it answers.
+    pub(super) async fn show(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<(), Failure> {
+        table::object(self.output, &self.call(method, path, body).await?)
     }
 
     /// All elements of the paged list `key` at `path`, the newest first.
@@ -127,7 +138,7 @@ impl Session {
     pub(super) fn done(&self, text: &str) -> Result<(), Failure> {
         match self.output {
             Output::Text => print::lines(&[text.to_owned()]),
-            Output::Json => super::table::json(&json!({"done": text})),
+            Output::Json => table::json(&json!({"done": text})),
         }
     }
 

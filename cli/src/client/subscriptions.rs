@@ -85,17 +85,16 @@ pub(super) async fn run(session: &Session, command: &Command) -> Result<(), Fail
             let topic = session.topic(topic.as_str()).await?;
             let mut body = json!({"topic": topic, "ackDeadlineSeconds": ack_deadline});
             alert.add_to(&mut body);
-            let made = session.call(Method::PUT, &path, Some(&body)).await?;
-            table::object(session.output, &made)
+            session.show(Method::PUT, &path, Some(&body)).await
         }
         Command::List { topic } => list(session, topic.as_ref()).await,
         Command::Show { name } => {
             let path = session.subscription(name.as_str()).await?;
-            table::object(session.output, &session.get(&path).await?)
+            session.show(Method::GET, &path, None).await
         }
         Command::Offsets { name } => {
             let path = session.subscription(name.as_str()).await?;
-            table::object(session.output, &session.get(&format!("{path}:offsets")).await?)
+            session.show(Method::GET, &format!("{path}:offsets"), None).await
         }
         Command::Seek { name, to, dry_run } => seek::seek(session, name, to, *dry_run).await,
         Command::Deadline { name, seconds } => {

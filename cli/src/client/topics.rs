@@ -80,8 +80,7 @@ pub(super) async fn run(session: &Session, command: &Command) -> Result<(), Fail
             let path = session.topic(name.as_str()).await?;
             let mut body = Value::Object(retention.to_json());
             alert.add_to(&mut body);
-            let made = session.call(Method::PUT, &path, Some(&body)).await?;
-            table::object(session.output, &made)
+            session.show(Method::PUT, &path, Some(&body)).await
         }
         Command::List => {
             let path = format!("projects/{}/topics", session.project().await?);
@@ -95,7 +94,7 @@ pub(super) async fn run(session: &Session, command: &Command) -> Result<(), Fail
         }
         Command::Show { name } => {
             let path = session.topic(name.as_str()).await?;
-            table::object(session.output, &session.get(&path).await?)
+            session.show(Method::GET, &path, None).await
         }
         Command::Retention { name, retention, clear } => {
             let body = retention.to_json();
