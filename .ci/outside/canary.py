@@ -61,15 +61,15 @@ def run(checks: Checks, binary: Path, folder: Path) -> None:
         filed = session.good("POST", "/v1/registrations", {"name": "canary2", "email": "canary2@example.org"})
         secrets = {
             "admin's token": ams.admin_token,
-            "user's token": user["token"],
-            "replaced token": session.good("POST", "/v1/users/canary:refreshToken")["token"],
+            "user's first token": user["token"],
+            "user's second token": session.good("POST", "/v1/users/canary:refreshToken")["token"],
             "registration's token": filed["activation_token"],
             "unknown token": "feedface" * 8,
             "key of tokens": (ams.data / "token.key").read_bytes().decode("latin-1"),
             "secret of the ingest port": (ams.data / "ingest.secret").read_text(encoding="ascii").strip(),
         }
         with checks.check("no answer of an error repeats a secret"):
-            for name in ("admin's token", "user's token", "replaced token", "unknown token"):
+            for name in ("admin's token", "user's first token", "user's second token", "unknown token"):
                 for answer in everywhere(ams, secrets[name]):
                     if answer.status_code >= 400:
                         expect(secrets[name] not in answer.text, f"{answer.request.method} {answer.url}: {answer.text}")
