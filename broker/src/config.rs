@@ -42,7 +42,7 @@ pub struct Settings {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Service {
-    /// Most topics, subscriptions and schemas of one project.
+    /// Most topics, subscriptions, schemas and snapshots of one project.
     pub objects_per_project: usize,
     /// Most bytes that the topics of one project keep together; 0 = no bound.
     pub bytes_per_project: u64,

@@ -307,7 +307,7 @@ impl KnownSchema {
     }
 }
 
-/// The topics, subscriptions and schemas of one project.
+/// The topics, subscriptions, schemas and snapshots of one project.
 #[derive(Debug, Default)]
 pub(super) struct ProjectIndex {
     /// Marked ones included: [`ProjectIndex::topic`] leaves them out.

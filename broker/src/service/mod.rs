@@ -92,7 +92,7 @@ pub use crate::store::{Checked, Copied, CopyError, CopyProgress, CopyStage, Scop
 /// What an operator may set.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Most objects (topics, subscriptions and schemas) of one project.
+    /// Most objects (topics, subscriptions, schemas and snapshots) of one project.
     pub objects_per_project: usize,
     /// How long a verb tries to make an unknown outcome definite.
     pub deadline: Duration,
