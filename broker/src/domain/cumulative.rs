@@ -114,6 +114,6 @@ impl Progress {
 }
 
 #[cfg(test)]
-mod laws;
+pub(super) mod laws;
 #[cfg(test)]
 mod tests;

@@ -11,6 +11,7 @@ pub mod cumulative;
 pub mod entry;
 pub mod holes;
 pub mod ids;
+pub mod individual;
 pub mod names;
 pub mod progress;
 pub mod records;
@@ -25,6 +26,7 @@ pub use cumulative::{AckVerdict, Seek};
 pub use entry::{DayFigures, Entry, Head, Mark};
 pub use holes::{Hole, Holes};
 pub use ids::{Offset, ProjectId, RegistrationId, SchemaId, SubscriptionId, TopicId, UserId};
+pub use individual::{LeaseId, Leased};
 pub use names::{
     InvalidName, ProjectName, SchemaName, SnapshotName, SubscriptionName, TopicName, UserName,
     lawful,

@@ -1,7 +1,8 @@
 //! What one subscription has done: position, window, counters and clocks, in one versioned record.
 //!
 //! The counters live beside the state they count, so one save keeps both and they are exact
-//! whatever is killed. Two policies share the record (`design.md` 4); see [`super::cumulative`].
+//! whatever is killed. Two policies share the record (`design.md` 4); see [`super::cumulative`] and
+//! [`super::individual`]: what one of them alone uses is empty under the other.
 
 use super::codec::{Malformed, Put, Reader};
 use super::entry::Head;
@@ -26,9 +27,11 @@ pub struct Progress {
     pub high_water: Offset,
     /// What the last pull handed out (`ackMode: cumulative`).
     pub window: Option<Window>,
-    /// Ranges acknowledged ahead of the position (`ackMode: individual`), ascending, at most 512.
+    /// Ranges acknowledged ahead of the position (`ackMode: individual`), ascending, none touching
+    /// another or the position. Never more than there are leases.
     pub acked_ahead: Vec<(Offset, Offset)>,
-    /// Messages leased to a puller (`ackMode: individual`), at most 1,000.
+    /// Messages handed out and not acknowledged (`ackMode: individual`), ascending, at most
+    /// [`super::individual::MAX_LEASES`].
     pub leases: Vec<Lease>,
     /// What was counted, over all topic lives.
     pub counters: Counters,
@@ -67,15 +70,21 @@ impl Window {
     }
 }
 
-/// One message out at one puller.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// One message that was handed out and is not acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Lease {
     /// Which message.
     pub offset: Offset,
-    /// Until when, on the steady clock.
+    /// Until when, on the steady clock; the epoch = it ran out or was given back, and the message
+    /// is due again.
     pub until: Time,
     /// How often it was handed out.
     pub attempts: u32,
+    /// Which of all that the subscription ever handed out it is, from 1: what tells the latest
+    /// lease of a message from those before. 0 in records older than this field.
+    pub number: u64,
+    /// The message's bytes, as AMS counts; 0 in records older than this field.
+    pub ams_bytes: u64,
 }
 
 /// What one pull handed out, for the rate of consumption. It outlives the window.
@@ -123,7 +132,7 @@ counters! {
     acked,
     /// Their bytes, as AMS counts.
     acked_bytes,
-    /// Acknowledgements answered 408.
+    /// Acknowledgements that came too late: answered 408, or of a lease that another one replaced.
     late_acks,
     /// Acknowledgements refused for another reason.
     refused_acks,
@@ -216,10 +225,6 @@ pub struct Facts {
     pub outstanding: u64,
 }
 
-const PROGRESS_VERSION: u8 = 1;
-/// The same, ended by what the last pull handed out; written only where there is that to say.
-const WITH_HANDED_OUT: u8 = 2;
-
 impl Progress {
     /// The state of a subscription that nobody has touched: what an absent record means.
     pub fn fresh(topic: TopicId, start: Offset) -> Self {
@@ -253,51 +258,57 @@ impl Progress {
             window.expired = true;
             progress.counters.expired += 1;
         }
+        progress.expire_leases(now, deadline_seconds);
         // What was trimmed, or given up by an operator and is met now, is lost; a position that
         // seeks back loses it again. Each message counts by what became of it and not by what was
         // noticed first, so that no count goes down. Nothing but retention trims today.
-        let from = progress.position;
-        let to = holes.pass(from.max(head.start)).min(head.next);
-        if from < to {
-            let lost = progress.lose(to);
-            let damage = holes.count(from, to);
-            progress.counters.lost.damage += damage;
-            progress.counters.lost.retention += lost.saturating_sub(damage);
+        loop {
+            // What was acknowledged ahead may end at the next hole.
+            let from = progress.position;
+            let to = holes.pass(from.max(head.start)).min(head.next);
+            if from >= to {
+                break;
+            }
+            progress.lose(to, holes);
         }
-        let backlog = head.next.since(progress.position);
-        let outstanding = progress
+        progress.drop_unreadable(holes);
+        let backlog = head.next.since(progress.position).saturating_sub(progress.acked_ahead());
+        let in_window = progress
             .window
             .filter(|window| window.holds(now, deadline_seconds))
             .map_or(0, |window| window.end.since(progress.position.max(window.start)));
+        let (outstanding, available) = progress.leased(head, holes).unwrap_or((in_window, backlog));
         Facts {
             enqueued: progress.counters.enqueued_before + head.next.since(progress.origin),
             backlog,
-            available: backlog,
+            available,
             outstanding,
             progress,
         }
     }
 
-    /// Moves the position to `to`, past messages that are gone; answers how many, for whoever
-    /// counts them by reason.
-    fn lose(&mut self, to: Offset) -> u64 {
-        let lost = to.since(self.position);
+    /// Moves the position to `to`, past messages that are gone, and counts them by reason.
+    fn lose(&mut self, to: Offset, holes: &Holes) {
         let known = self.high_water.max(self.position);
-        self.counters.lost_never_acked += to.since(known).min(lost);
-        self.position = to;
+        for (from, to) in self.unacked(self.position, to) {
+            let (lost, damage) = (to.since(from), holes.count(from, to));
+            self.counters.lost.damage += damage;
+            self.counters.lost.retention += lost.saturating_sub(damage);
+            self.counters.lost_never_acked += to.since(known.max(from));
+        }
         self.window = None;
-        self.clocks.front_attempts = 0;
-        lost
+        self.pass_to(to);
     }
 
     /// Restarts at the start of the topic's next life. What the old life (which ended at
     /// `old_end`) still held is lost; it counts as enqueued.
     pub fn follow(&mut self, old_end: Offset, topic: TopicId, start: Offset) {
-        let rest = old_end.since(self.position);
         let known = self.high_water.max(self.position);
         self.counters.enqueued_before += old_end.since(self.origin);
-        self.counters.lost.topic_deleted += rest;
-        self.counters.lost_never_acked += old_end.since(known).min(rest);
+        for (from, to) in self.unacked(self.position, old_end) {
+            self.counters.lost.topic_deleted += to.since(from);
+            self.counters.lost_never_acked += to.since(known.max(from));
+        }
         self.topic = topic;
         self.origin = start;
         self.position = start;
@@ -308,140 +319,8 @@ impl Progress {
         self.leases.clear();
         self.clocks.front_attempts = 0;
     }
-
-    /// Appends the stored form.
-    pub fn encode(&self, out: &mut Vec<u8>) {
-        out.put_u8(match self.last_handed_out {
-            None => PROGRESS_VERSION,
-            Some(_) => WITH_HANDED_OUT,
-        });
-        out.put_varint(self.version);
-        out.put_uuid(self.topic.0);
-        for offset in [self.origin, self.position, self.frontier, self.high_water] {
-            out.put_varint(offset.0);
-        }
-        match &self.window {
-            None => out.put_u8(0),
-            Some(window) => {
-                out.put_u8(1);
-                out.put_varint(window.start.0);
-                out.put_varint(window.end.0);
-                out.put_varint(window.pulled_at.0);
-                out.put_varint(window.ams_bytes);
-                out.put_u8(u8::from(window.expired));
-            }
-        }
-        out.put_varint(self.acked_ahead.len() as u64);
-        for (from, to) in &self.acked_ahead {
-            out.put_varint(from.0);
-            out.put_varint(to.0);
-        }
-        out.put_varint(self.leases.len() as u64);
-        for lease in &self.leases {
-            out.put_varint(lease.offset.0);
-            out.put_varint(lease.until.0);
-            out.put_varint(u64::from(lease.attempts));
-        }
-        self.counters.encode(out);
-        let clocks = &self.clocks;
-        out.put_varint(clocks.front_attempts);
-        for time in [
-            clocks.last_pull,
-            clocks.last_delivery,
-            clocks.last_ack,
-            clocks.last_progress,
-            clocks.last_backward_seek,
-            clocks.excusing_seek,
-        ] {
-            out.put_varint(time.0);
-        }
-        out.put_varint(self.writers.len() as u64);
-        for (broker, sequence) in &self.writers {
-            out.put_varint(*broker);
-            out.put_varint(*sequence);
-        }
-        out.put_varint(self.requests.len() as u64);
-        for request in &self.requests {
-            out.extend_from_slice(request);
-        }
-        if let Some(last) = &self.last_handed_out {
-            out.put_varint(last.messages);
-            out.put_varint(last.after.0);
-        }
-    }
-
-    /// Reads the stored form back.
-    pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
-        let mut reader = Reader::new(bytes, "progress");
-        let r = &mut reader;
-        let version = r.u8()?;
-        if !matches!(version, PROGRESS_VERSION | WITH_HANDED_OUT) {
-            return Err(r.malformed());
-        }
-        let mut progress = Self {
-            version: r.varint()?,
-            topic: TopicId(r.uuid()?),
-            origin: Offset(r.varint()?),
-            position: Offset(r.varint()?),
-            frontier: Offset(r.varint()?),
-            high_water: Offset(r.varint()?),
-            window: match r.u8()? {
-                0 => None,
-                1 => Some(Window {
-                    start: Offset(r.varint()?),
-                    end: Offset(r.varint()?),
-                    pulled_at: Time(r.varint()?),
-                    ams_bytes: r.varint()?,
-                    expired: match r.u8()? {
-                        0 => false,
-                        1 => true,
-                        _ => return Err(r.malformed()),
-                    },
-                }),
-                _ => return Err(r.malformed()),
-            },
-            acked_ahead: Vec::new(),
-            leases: Vec::new(),
-            counters: Counters::default(),
-            clocks: Clocks::default(),
-            last_handed_out: None,
-            writers: Vec::new(),
-            requests: Vec::new(),
-        };
-        for _ in 0..r.count()? {
-            progress.acked_ahead.push((Offset(r.varint()?), Offset(r.varint()?)));
-        }
-        for _ in 0..r.count()? {
-            progress.leases.push(Lease {
-                offset: Offset(r.varint()?),
-                until: Time(r.varint()?),
-                attempts: r.u32()?,
-            });
-        }
-        progress.counters = Counters::decode(r)?;
-        progress.clocks = Clocks {
-            front_attempts: r.varint()?,
-            last_pull: Time(r.varint()?),
-            last_delivery: Time(r.varint()?),
-            last_ack: Time(r.varint()?),
-            last_progress: Time(r.varint()?),
-            last_backward_seek: Time(r.varint()?),
-            excusing_seek: Time(r.varint()?),
-        };
-        for _ in 0..r.count()? {
-            progress.writers.push((r.varint()?, r.varint()?));
-        }
-        for _ in 0..r.count()? {
-            progress.requests.push(r.array16()?);
-        }
-        if version == WITH_HANDED_OUT {
-            progress.last_handed_out =
-                Some(HandedOut { messages: r.varint()?, after: Time(r.varint()?) });
-        }
-        reader.end()?;
-        Ok(progress)
-    }
 }
 
+mod stored;
 #[cfg(test)]
 mod tests;

@@ -216,6 +216,8 @@ pub enum AckMode {
     /// AMS: one window, acknowledging moves the position.
     #[default]
     Cumulative,
+    /// Google: each message is leased and acknowledged by itself.
+    Individual,
 }
 
 impl AckMode {
@@ -223,6 +225,7 @@ impl AckMode {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Cumulative => "cumulative",
+            Self::Individual => "individual",
         }
     }
 }

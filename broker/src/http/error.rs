@@ -59,6 +59,8 @@ pub(super) mod argument {
     pub(in super::super) const SUBSCRIPTION_ACL: &str = "Invalid Subscription ACL Arguments";
     pub(in super::super) const ACK_DEADLINE: &str =
         "Invalid ackDeadlineSeconds(needs value between 0 and 600) Arguments";
+    pub(in super::super) const ACK_MODE: &str =
+        "Invalid ackMode(needs value cumulative or individual) Arguments";
     pub(in super::super) const ACK: &str = "Invalid ack parameter";
     pub(in super::super) const ACK_ID: &str = "Invalid ack id";
     pub(in super::super) const TOPIC_REF: &str = "Invalid Topic name";
@@ -296,6 +298,7 @@ mod tests {
             argument::TOPIC_ACL,
             argument::SUBSCRIPTION_ACL,
             argument::ACK_DEADLINE,
+            argument::ACK_MODE,
             argument::ACK,
             argument::ACK_ID,
             argument::TOPIC_REF,
@@ -399,6 +402,7 @@ mod tests {
 400 INVALID_ARGUMENT Invalid Topic ACL Arguments
 400 INVALID_ARGUMENT Invalid Subscription ACL Arguments
 400 INVALID_ARGUMENT Invalid ackDeadlineSeconds(needs value between 0 and 600) Arguments
+400 INVALID_ARGUMENT Invalid ackMode(needs value cumulative or individual) Arguments
 400 INVALID_ARGUMENT Invalid ack parameter
 400 INVALID_ARGUMENT Invalid ack id
 400 INVALID_ARGUMENT Invalid Topic name

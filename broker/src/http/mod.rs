@@ -14,6 +14,7 @@ mod error;
 mod gate;
 mod inflate;
 mod json;
+mod leases;
 mod members;
 mod metrics;
 mod paging;

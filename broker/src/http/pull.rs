@@ -8,9 +8,11 @@ use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use super::call::Call;
 use super::error::{Refusal, argument};
 use super::json::{Fields, Scalar, Text, Writer, object};
+use super::leases;
 use super::reply::Reply;
-use crate::domain::{Data, MessageRef, Offset, ProjectName, SubscriptionName};
-use crate::service::{Caller, Error, Pulled, StoreError};
+use crate::domain::records::AckMode;
+use crate::domain::{Data, Leased, MessageRef, Offset, ProjectName, SubscriptionName};
+use crate::service::{AckId, Caller, Error, Pulled, StoreError};
 
 /// `POST /v1/projects/{project}/subscriptions/{subscription}:pull`
 pub(super) async fn pull(
@@ -68,7 +70,7 @@ impl PullBody {
 struct OutOfBounds;
 
 /// What an ack id is before its offset.
-fn ack_prefix(project: &ProjectName, name: &SubscriptionName) -> String {
+pub(super) fn ack_prefix(project: &ProjectName, name: &SubscriptionName) -> String {
     format!("projects/{project}/subscriptions/{name}:")
 }
 
@@ -91,7 +93,10 @@ fn received_messages(
     let prefix = ack_prefix(project, name);
     let mut outcome = Ok(());
     json.object(|json| {
-        outcome = write_messages(json, "receivedMessages", pulled, Some(&prefix));
+        outcome = match pulled.leased.is_empty() {
+            true => write_messages(json, "receivedMessages", pulled, Some(&prefix)),
+            false => write_leased(json, "receivedMessages", pulled, &prefix),
+        };
     });
     outcome?;
     Ok(json.finish())
@@ -118,6 +123,43 @@ pub(super) fn write_messages(
                         None => write_message(json, &message, offset, &time),
                     },
                     Err(malformed) => outcome = Err(StoreError::from(malformed)),
+                }
+            }
+        }
+    });
+    Ok(outcome?)
+}
+
+/// The same of leased messages, which may lie apart.
+fn write_leased(
+    json: &mut Writer,
+    key: &str,
+    pulled: &Pulled,
+    ack_prefix: &str,
+) -> Result<(), Error> {
+    let mut outcome = Ok(());
+    let mut leased = pulled.leased.iter().peekable();
+    json.key(key).list(|json| {
+        for entry in &pulled.entries {
+            let time = entry.time.to_nanos_text();
+            let mut at = entry.base;
+            let mut messages = entry.batch.messages();
+            while let Some(Leased { id: lease, attempt }) =
+                leased.next_if(|leased| leased.id.offset < entry.end())
+            {
+                if lease.offset != at {
+                    messages = entry.batch.messages_from(lease.offset.since(entry.base));
+                }
+                at = lease.offset.plus(1);
+                match messages.next() {
+                    Some(Ok(message)) => json.object(|json| {
+                        let id = AckId { life: pulled.life, lease: *lease };
+                        json.key("ackId").raw_text(|out| leases::write_id(out, ack_prefix, id));
+                        write_message(json.key("message"), &message, lease.offset, &time);
+                        json.key("deliveryAttempt").number(attempt);
+                    }),
+                    Some(Err(malformed)) => outcome = Err(StoreError::from(malformed)),
+                    None => {}
                 }
             }
         }
@@ -177,6 +219,11 @@ pub(super) async fn acknowledge(
     let prefix = ack_prefix(project, name);
     let highest = highest_of(&body, &prefix)?;
     let acker = call.broker.acker(caller, name)?;
+    if acker.ack_mode() == AckMode::Individual {
+        let ids = leases::ids_of(&body, &prefix, false)?;
+        acker.acknowledge_each(ids.ok_or(Refusal::Argument(argument::ACK_ID))?).await?;
+        return Ok(Reply::ok(String::from("{}")));
+    }
     // Existence comes before the judgement of the ids (`ams-contract.md` 9.5).
     let highest = highest.ok_or(Refusal::Argument(argument::ACK_ID))?;
     acker.acknowledge(highest).await?;

@@ -5,8 +5,10 @@ use serde::de::MapAccess;
 use super::call::Call;
 use super::error::{Refusal, argument};
 use super::json::{Alert, Fields, Object, Writer, boolean, integer, object, text};
+use super::pull::ack_prefix;
 use super::reply::Reply;
-use super::{acl, alert, paging, zulu};
+use super::{acl, alert, leases, paging, zulu};
+use crate::domain::records::AckMode;
 use crate::domain::{Offset, ProjectName, SubscriptionName, TopicName};
 use crate::service::{Caller, Error, NewSubscription, SubscriptionView};
 
@@ -62,7 +64,12 @@ pub(super) async fn create(
         seconds => seconds,
     };
     let Object(push) = new.push_config;
-    let new = NewSubscription { topic, ack_deadline_seconds, alert };
+    let ack_mode = match new.ack_mode.as_str() {
+        "" | "cumulative" => AckMode::Cumulative,
+        "individual" => AckMode::Individual,
+        _ => return Err(Refusal::Argument(argument::ACK_MODE)),
+    };
+    let new = NewSubscription { topic, ack_deadline_seconds, ack_mode, alert };
     Ok(reply(&call.broker.create_subscription(caller, name, new, push.is_wanted).await?))
 }
 
@@ -70,6 +77,7 @@ pub(super) async fn create(
 struct Body {
     topic: String,
     ack_deadline_seconds: i64,
+    ack_mode: String,
     push_config: Object<PushConfig>,
     alert: Alert,
 }
@@ -79,6 +87,7 @@ impl<'de> Fields<'de> for Body {
         match key {
             "topic" => self.topic = text(map)?,
             "ackdeadlineseconds" => self.ack_deadline_seconds = integer(map)?,
+            "ackmode" => self.ack_mode = text(map)?,
             "pushconfig" => self.push_config = map.next_value()?,
             "alert" => self.alert = map.next_value()?,
             _ => return Ok(false),
@@ -184,11 +193,12 @@ impl<'de, const DEADLINE: bool> Fields<'de> for Number<DEADLINE> {
     }
 }
 
-/// `POST /v1/projects/{project}/subscriptions/{subscription}:modifyAckDeadline`
+/// `POST /v1/projects/{project}/subscriptions/{subscription}:modifyAckDeadline`: of the subscription,
+/// or (ours) of the leases that `ackIds` names under `ackMode: individual`; 0 gives them back.
 pub(super) async fn modify_ack_deadline(
     call: &Call<'_>,
     caller: &Caller,
-    _: &ProjectName,
+    project: &ProjectName,
     name: &SubscriptionName,
 ) -> Result<Reply, Refusal> {
     let body = call.body.read().await?;
@@ -196,6 +206,13 @@ pub(super) async fn modify_ack_deadline(
     let seconds = seconds
         .filter(|seconds| (0..=600).contains(seconds))
         .ok_or(Refusal::Argument(argument::ACK_DEADLINE))?;
+    let acker = call.broker.acker(caller, name)?;
+    if acker.ack_mode() == AckMode::Individual
+        && let Some(ids) = leases::ids_of(&body, &ack_prefix(project, name), true)?
+    {
+        acker.extend_each(ids, seconds).await?;
+        return Ok(Reply::empty());
+    }
     call.broker.set_ack_deadline(caller, name, seconds).await?;
     Ok(Reply::empty())
 }
@@ -281,6 +298,10 @@ fn write(json: &mut Writer, subscription: &SubscriptionView) {
             json.key("base64Decode").boolean(false);
         });
         json.key("ackDeadlineSeconds").number(subscription.ack_deadline_seconds);
+        // Clients of AMS know nothing of it.
+        if subscription.ack_mode != AckMode::Cumulative {
+            json.key("ackMode").text(subscription.ack_mode.as_str());
+        }
         json.key("createdOn").text(&subscription.created.to_seconds_text());
         alert::write(json, &subscription.alert);
     });

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::deliver::{Place, Target};
 use super::{Broker, Caller, Error, Offsets};
+use crate::domain::records::AckMode;
 use crate::domain::{
     AckVerdict, Entry, Offset, Progress, Seek, SnapshotName, SubscriptionName, Time, TopicId,
 };
@@ -13,12 +14,21 @@ use crate::store::{Limits, StoreError};
 const PIECE: Limits = Limits { messages: 1_000, bytes: 8 << 20 };
 
 /// Somebody who may acknowledge in one subscription.
-pub struct Acker(Target);
+pub struct Acker(Target, AckMode);
 
 impl Acker {
+    /// How it is done here: [`Acker::acknowledge`] or [`Acker::acknowledge_each`].
+    pub const fn ack_mode(&self) -> AckMode {
+        self.1
+    }
+
+    pub(super) fn into_target(self) -> Target {
+        self.0
+    }
+
     /// Acknowledges everything up to and including `highest` of the given offsets.
     pub async fn acknowledge(self, highest: Offset) -> Result<(), Error> {
-        let Self(target) = self;
+        let target = self.into_target();
         let broker = target.broker.clone();
         broker.run(async move { target.acknowledge(highest).await }).await
     }
@@ -27,7 +37,8 @@ impl Acker {
 impl Broker {
     /// Existence, before the door judges the ack ids (`ams-contract.md` 9.5).
     pub fn acker(&self, caller: &Caller, name: &SubscriptionName) -> Result<Acker, Error> {
-        Ok(Acker(self.target(caller.project()?, name)?.0))
+        let (target, record) = self.target(caller.project()?, name)?;
+        Ok(Acker(target, record.ack_mode))
     }
 
     /// Its place. Like AMS, one that fell behind the start is moved there (and that is saved). Of
@@ -197,10 +208,16 @@ impl Target {
                 }
             };
             let mut progress = place.facts.progress;
-            let seek = progress.seek(to, self.now());
+            let each = place.record.ack_mode == AckMode::Individual;
+            let seek = match each {
+                true => progress.seek_each(to, self.now()),
+                false => progress.seek(to, self.now()),
+            };
             if self.save(&mut gate, progress, &mut retry).await? {
-                // Pulls that wait for a message have one now.
-                if let (Seek::Backward(_), Some(topic)) = (seek, place.topic) {
+                // Pulls that wait for a message have one now: what was out is forgotten, too.
+                if let Some(topic) = place.topic
+                    && (each || matches!(seek, Seek::Backward(_)))
+                {
                     topic.wake();
                 }
                 return Ok(());

@@ -53,6 +53,10 @@ impl SubscriptionState {
         }
     }
 
+    pub(super) const fn id(&self) -> SubscriptionId {
+        self.id
+    }
+
     pub(super) async fn gate(&self) -> tokio::sync::MutexGuard<'_, Gate> {
         self.gate.lock().await
     }
@@ -120,6 +124,8 @@ pub(super) struct Place {
     pub(super) facts: Facts,
     /// Where the messages from the position on end that are there, if it is before the head.
     pub(super) sound: Option<Offset>,
+    /// What was given up of the topic.
+    pub(super) holes: Holes,
 }
 
 /// What is true of a subscription whose topic name now stands for `current`: it follows the name,
@@ -179,7 +185,8 @@ impl Target {
         let (facts, head) = locate(&record, durable.as_deref(), current, now);
         let at = facts.progress.position;
         let sound = named.as_ref().and_then(|named| named.holes.next_at(at));
-        Ok(Place { record, topic, head, facts, sound })
+        let holes = named.as_ref().map(|named| named.holes.clone()).unwrap_or_default();
+        Ok(Place { record, topic, head, facts, sound, holes })
     }
 
     /// Where it is, by the store's head, which a trim may have moved.

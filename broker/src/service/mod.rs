@@ -15,6 +15,7 @@ mod error;
 mod facts;
 mod feed;
 mod figures;
+mod lease;
 mod members;
 mod node;
 mod open;
@@ -60,6 +61,7 @@ pub use facts::{
     TopicFacts, Verb,
 };
 pub use figures::{DayCount, ProjectFigures, Rate, SubscriptionFigures, TopicFigures};
+pub use lease::AckId;
 pub use node::{NodeFigures, nodes};
 pub use publish::Publisher;
 pub use pull::Puller;

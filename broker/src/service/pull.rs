@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use super::deliver::Target;
 use super::{Broker, Caller, Error, Pulled};
+use crate::domain::records::AckMode;
 use crate::domain::roles::ProjectRole;
-use crate::domain::{Entry, Offset, ProjectName, SubscriptionName, Time};
+use crate::domain::{Entry, MessageRef, Offset, ProjectName, SubscriptionName, Time};
 use crate::store::{Limits, StoreError};
 
 /// Somebody who may pull from one subscription.
@@ -41,9 +42,16 @@ impl Puller {
             if pulled.count > 0 || wait.is_none() {
                 return Ok(pulled);
             }
+            // What is out at others now may be due before this one's time is over.
+            let due = target.next_due()?.map(|wait| tokio::time::Instant::now() + wait);
+            let due = due.filter(|due| *due < until);
             tokio::select! {
                 () = moved => {}
-                () = tokio::time::sleep_until(until) => return Ok(pulled),
+                () = tokio::time::sleep_until(due.unwrap_or(until)) => {
+                    if due.is_none() {
+                        return Ok(pulled);
+                    }
+                }
                 () = broker.0.draining.cancelled() => return Ok(pulled),
             }
         }
@@ -83,7 +91,7 @@ impl Target {
             progress.clocks.last_pull = progress.clocks.last_pull.max(before);
             progress.hand_out(cut.count, cut.ams_bytes, self.now());
             if self.save(&mut gate, progress, &mut retry).await? {
-                return Ok(Pulled { entries, first, count: cut.count });
+                return Ok(Pulled { entries, first, count: cut.count, ..Pulled::default() });
             }
         }
     }
@@ -97,8 +105,21 @@ impl Target {
             let first = place.facts.progress.position;
             return Ok(Pulled { first, ..Pulled::default() });
         }
-        let target = self.clone();
-        self.broker.run(async move { target.pull_once(max, before).await }).await
+        let (target, mode) = (self.clone(), place.record.ack_mode);
+        let work = async move {
+            match mode {
+                AckMode::Cumulative => target.pull_once(max, before).await,
+                AckMode::Individual => target.lease_once(max, before).await,
+            }
+        };
+        self.broker.run(work).await
+    }
+
+    /// How long it is until the next lease runs out, if one holds; never nothing.
+    fn next_due(&self) -> Result<Option<Duration>, Error> {
+        let now = self.now();
+        let next = self.place(now)?.facts.progress.next_expiry();
+        Ok(next.map(|next| next.since(now).max(Duration::from_millis(1))))
     }
 }
 
@@ -133,8 +154,7 @@ pub(super) fn cut(
         let messages = entry.batch.messages_from(next.since(entry.base));
         for (message, at) in messages.zip(next.0..) {
             let message = message?;
-            let attributes = message.attributes.iter().map(|(key, value)| key.len() + value.len());
-            let size = attributes.sum::<usize>().saturating_add(message.data.stored().len()) as u64;
+            let size = size_of(&message);
             if at >= end.0 || (cut.count > 0 && size > room) {
                 return Ok(cut);
             }
@@ -144,6 +164,12 @@ pub(super) fn cut(
         }
     }
     Ok(cut)
+}
+
+/// Bytes of a message, as a pull's bound counts them.
+pub(super) fn size_of(message: &MessageRef<'_>) -> u64 {
+    let attributes = message.attributes.iter().map(|(key, value)| key.len() + value.len());
+    attributes.sum::<usize>().saturating_add(message.data.stored().len()) as u64
 }
 
 impl Broker {

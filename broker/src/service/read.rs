@@ -91,7 +91,7 @@ impl Broker {
             // Trimmed or closed since the head was read: the next try sees it.
             return Err(self.unless_trimmed(topic, first).await?);
         }
-        Ok(Pulled { entries, first, count: cut.count })
+        Ok(Pulled { entries, first, count: cut.count, ..Pulled::default() })
     }
 
     /// Why there is no message at `at`, which lies between a head's start and end.

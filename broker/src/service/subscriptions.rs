@@ -7,7 +7,7 @@ use super::catalogue::{ProjectIndex, Versioned, subscription_key, trash_key};
 use super::commit::Plan;
 use super::topics::paginate;
 use super::{Broker, Caller, Error, NewSubscription, Page, PageRequest, SubscriptionView};
-use crate::domain::records::{AckMode, Record, SubscriptionRecord, TrashRecord};
+use crate::domain::records::{Record, SubscriptionRecord, TrashRecord};
 use crate::domain::roles::ProjectRole;
 use crate::domain::{
     AlertSettings, ProjectId, ProjectName, SubscriptionId, SubscriptionName, TopicName, UserName,
@@ -126,7 +126,7 @@ impl Broker {
                 start: head.next,
                 ended: BTreeMap::new(),
                 ack_deadline_seconds: new.ack_deadline_seconds,
-                ack_mode: AckMode::Cumulative,
+                ack_mode: new.ack_mode,
                 acl: Vec::new(),
                 created: by.time,
                 created_by: by.user,

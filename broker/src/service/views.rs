@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::domain::records::{AckMode, RegistrationStatus};
 use crate::domain::roles::{ProjectRole, ServiceRole};
 use crate::domain::{
-    AlertSettings, Entry, Offset, ProjectName, RegistrationId, RetentionSettings, SchemaId,
+    AlertSettings, Entry, Leased, Offset, ProjectName, RegistrationId, RetentionSettings, SchemaId,
     SchemaName, SnapshotName, SubscriptionName, Time, TopicName, UserId, UserName,
 };
 
@@ -251,6 +251,8 @@ pub struct NewSubscription {
     pub topic: TopicName,
     /// Seconds, as given; the door has put 10 for none.
     pub ack_deadline_seconds: i64,
+    /// For as long as it lives.
+    pub ack_mode: AckMode,
     /// May be empty.
     pub alert: AlertSettings,
 }
@@ -295,4 +297,9 @@ pub struct Pulled {
     pub first: Offset,
     /// How many; 0 = nothing was there.
     pub count: u64,
+    /// Under `ackMode: individual` the lease of each message handed out, ascending: these are the
+    /// messages then, and there may be others between them.
+    pub leased: Vec<Leased>,
+    /// What their [`super::AckId`]s begin with.
+    pub life: u32,
 }

@@ -5,6 +5,7 @@
 use proptest::prelude::*;
 use uuid::Uuid;
 
+use super::stored::FIRST;
 use super::*;
 
 fn offset() -> impl Strategy<Value = Offset> {
@@ -75,7 +76,8 @@ prop_compose! {
         (version, topic, offsets) in (any::<u64>(), any::<u128>(), any::<[u64; 4]>()),
         window in prop::option::of(window()),
         acked_ahead in prop::collection::vec((offset(), offset()), 0..4),
-        leases in prop::collection::vec((offset(), time(), any::<u32>()), 0..4),
+        leases in prop::collection::vec((offset(), time(), any::<u32>(), any::<[u64; 2]>()), 0..4),
+        numbered: bool,
         counters in counters(),
         clocks in clocks(),
         last_handed_out in prop::option::of(any::<(u64, u64)>()),
@@ -84,7 +86,10 @@ prop_compose! {
     ) -> Progress {
         let leases = leases
             .into_iter()
-            .map(|(offset, until, attempts)| Lease { offset, until, attempts })
+            .map(|(offset, until, attempts, [number, ams_bytes])| {
+                let old = Lease { offset, until, attempts, ..Lease::default() };
+                if numbered { Lease { number, ams_bytes, ..old } } else { old }
+            })
             .collect();
         let last_handed_out =
             last_handed_out.map(|(messages, after)| HandedOut { messages, after: Time(after) });
@@ -130,9 +135,9 @@ proptest! {
     }
 
     #[test]
-    fn what_is_read_is_what_would_be_written(bytes: Vec<u8>) {
+    fn what_is_read_is_what_would_be_written(bytes: Vec<u8>, version in FIRST..4) {
         let mut bytes = bytes;
-        bytes.insert(0, PROGRESS_VERSION);
+        bytes.insert(0, version);
         if let Ok(progress) = Progress::decode(&bytes) {
             prop_assert_eq!(encoded(&progress), bytes);
         }
@@ -167,7 +172,7 @@ fn an_unknown_version_or_flag_is_refused() {
     bytes[flag] = 2;
     assert!(Progress::decode(&bytes).is_err());
     bytes[flag] = 0;
-    for version in (0..=u8::MAX).filter(|version| *version != PROGRESS_VERSION) {
+    for version in (0..=u8::MAX).filter(|version| *version != FIRST) {
         bytes[0] = version;
         assert!(Progress::decode(&bytes).is_err(), "version {version}");
     }

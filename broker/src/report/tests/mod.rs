@@ -95,7 +95,12 @@ impl World {
     async fn subscription(&self, new: &str, topic: &str) {
         let caller = self.caller(Route::SubscriptionsCreate);
         let alert = AlertSettings::default();
-        let wanted = NewSubscription { topic: name(topic), ack_deadline_seconds: 10, alert };
+        let wanted = NewSubscription {
+            topic: name(topic),
+            ack_deadline_seconds: 10,
+            ack_mode: crate::domain::records::AckMode::Cumulative,
+            alert,
+        };
         self.broker.create_subscription(&caller, &name(new), wanted, false).await.unwrap();
     }
 

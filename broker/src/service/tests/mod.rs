@@ -29,6 +29,7 @@ use tokio_util::task::TaskTracker;
 
 use super::*;
 use crate::clock::ManualClock;
+use crate::domain::records::AckMode;
 use crate::domain::{
     AlertSettings, Batch, BatchBuilder, Offset, ProjectName, RetentionSettings, SubscriptionName,
     Time, TopicName, UserName,
@@ -210,6 +211,7 @@ fn onto(topic: &str) -> NewSubscription {
     NewSubscription {
         topic: name(topic),
         ack_deadline_seconds: 10,
+        ack_mode: AckMode::Cumulative,
         alert: AlertSettings::default(),
     }
 }

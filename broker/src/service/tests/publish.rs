@@ -8,7 +8,7 @@ async fn everything(world: &World) -> Vec<String> {
     let limits = Limits { messages: u64::MAX, bytes: u64::MAX };
     let entries = world.store.scan(life, Offset(0), limits).await.unwrap();
     let count = entries.last().map_or(0, |entry| entry.end().0);
-    texts(&Pulled { entries, first: Offset(0), count })
+    texts(&Pulled { entries, first: Offset(0), count, ..Pulled::default() })
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

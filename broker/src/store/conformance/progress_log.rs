@@ -32,7 +32,13 @@ fn every_field() -> Progress {
             expired: true,
         }),
         acked_ahead: vec![(Offset(11), Offset(12)), (Offset(13), Offset(u64::MAX))],
-        leases: vec![Lease { offset: Offset(14), until: Time(15), attempts: 16 }],
+        leases: vec![Lease {
+            offset: Offset(14),
+            until: Time(15),
+            attempts: 16,
+            number: 51,
+            ams_bytes: 52,
+        }],
         counters: Counters {
             enqueued_before: 17,
             delivered: 18,

@@ -78,7 +78,8 @@ fn progress(number: u64) -> Progress {
         expired: true,
     });
     progress.acked_ahead = vec![(Offset(14), Offset(16)), (Offset(20), Offset(21))];
-    progress.leases = vec![Lease { offset: Offset(17), until: Time(5), attempts: 2 }];
+    progress.leases =
+        vec![Lease { offset: Offset(17), until: Time(5), attempts: 2, ..Lease::default() }];
     progress.counters.delivered = 20 + number;
     progress.counters.lost.retention = 3;
     progress.clocks.front_attempts = number;
