@@ -14,6 +14,7 @@ mod cut;
 mod deliver;
 mod feed;
 mod holes;
+mod lease;
 mod publish;
 mod quota;
 mod read;
