@@ -1,6 +1,7 @@
 //! One request on its way to its handler: what every handler may use.
 
 use super::body::Body;
+use super::openapi::Document;
 use super::path::Query;
 use super::settings::Settings;
 use crate::domain::ProjectName;
@@ -10,6 +11,7 @@ use crate::service::{Broker, Caller, Error, Peer, Route};
 pub(super) struct Call<'a> {
     pub(super) broker: &'a Broker,
     pub(super) settings: &'a Settings,
+    pub(super) document: &'a Document,
     pub(super) query: Query<'a>,
     pub(super) token: Option<String>,
     pub(super) body: Body,

@@ -115,7 +115,7 @@ impl Refusal {
     }
 
     /// Status code, its name, message, and seconds after which to come again.
-    fn row(&self) -> (u16, &'static str, Cow<'static, str>, Option<u32>) {
+    pub(super) fn row(&self) -> (u16, &'static str, Cow<'static, str>, Option<u32>) {
         let (code, status, message): (u16, &'static str, Cow<'static, str>) = match self {
             Self::Fact(error) => return fact(error),
             Self::UnknownPath => (404, "NOT_FOUND", "404 page not found".into()),

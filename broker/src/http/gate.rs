@@ -13,6 +13,7 @@ use super::call::Call;
 use super::cors;
 use super::error::Refusal;
 use super::inflate::Inflater;
+use super::openapi::Document;
 use super::path::{Path, Query};
 use super::reply::Reply;
 use super::routes::{self, Action, Names, Row};
@@ -26,12 +27,18 @@ pub struct Door {
     broker: Broker,
     settings: Arc<Settings>,
     inflater: Inflater,
+    document: Arc<Document>,
 }
 
 impl Door {
     /// A door to `broker`.
     pub fn new(broker: Broker, settings: Settings) -> Self {
-        Self { broker, settings: Arc::new(settings), inflater: Inflater::new() }
+        Self {
+            broker,
+            settings: Arc::new(settings),
+            inflater: Inflater::new(),
+            document: Arc::default(),
+        }
     }
 }
 
@@ -41,7 +48,7 @@ pub(super) async fn answer(
     payload: web::Payload,
     door: web::Data<Door>,
 ) -> HttpResponse {
-    let Door { broker, settings, inflater } = door.get_ref();
+    let Door { broker, settings, inflater, document } = door.get_ref();
     let body = Body::new(payload, request.headers(), settings, inflater);
     if request.method() == Method::OPTIONS {
         body.finish().await;
@@ -51,6 +58,7 @@ pub(super) async fn answer(
     let call = Call {
         broker,
         settings,
+        document,
         query,
         token: token(&request, query, settings.auth_option),
         body,

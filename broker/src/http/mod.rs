@@ -17,6 +17,7 @@ mod json;
 mod leases;
 mod members;
 mod metrics;
+mod openapi;
 mod paging;
 mod path;
 mod projects;

@@ -3,32 +3,47 @@
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{
-    ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_TYPE, HeaderValue, RETRY_AFTER,
+    ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, RETRY_AFTER,
+    X_CONTENT_TYPE_OPTIONS,
 };
+use actix_web::web::Bytes;
 
 use super::json::Writer;
 
-/// Of every answer, errors and empty bodies too (O26, improved).
+/// Of every answer but a page, errors and empty bodies too (O26, improved).
 const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
+const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
+/// A page runs nothing and fetches nothing; its style stands in it.
+const POLICY: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; \
+     frame-ancestors 'none'",
+);
 
 /// An answer: only 200 is success, never another 2xx (`ams-clients.md` 0.3).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Reply {
     pub(super) status: u16,
-    pub(super) body: String,
+    pub(super) body: Bytes,
+    /// HTML for people, not JSON.
+    pub(super) is_page: bool,
     /// Seconds.
     pub(super) retry_after: Option<u32>,
 }
 
 impl Reply {
     /// 200 with a body.
-    pub(super) const fn ok(body: String) -> Self {
-        Self { status: 200, body, retry_after: None }
+    pub(super) fn ok(body: impl Into<Bytes>) -> Self {
+        Self { status: 200, body: body.into(), is_page: false, retry_after: None }
+    }
+
+    /// 200 with a page.
+    pub(super) fn page(body: Bytes) -> Self {
+        Self { is_page: true, ..Self::ok(body) }
     }
 
     /// 200 with an empty body.
-    pub(super) const fn empty() -> Self {
-        Self::ok(String::new())
+    pub(super) fn empty() -> Self {
+        Self::ok(Bytes::new())
     }
 
     /// The error envelope (`ams-contract.md` 3), key order and indentation included.
@@ -41,7 +56,7 @@ impl Reply {
                 json.key("status").text(name);
             });
         });
-        Self { status, body: json.finish(), retry_after: None }
+        Self { status, ..Self::ok(json.finish()) }
     }
 
     /// The answer as actix sends it. `cors`: the request named an origin; `close`: the connection
@@ -49,7 +64,13 @@ impl Reply {
     pub(super) fn respond(self, cors: bool, close: bool) -> HttpResponse {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = HttpResponse::build(status);
-        response.insert_header((CONTENT_TYPE, JSON));
+        if self.is_page {
+            response.insert_header((CONTENT_TYPE, HTML));
+            response.insert_header((CONTENT_SECURITY_POLICY, POLICY));
+            response.insert_header((X_CONTENT_TYPE_OPTIONS, "nosniff"));
+        } else {
+            response.insert_header((CONTENT_TYPE, JSON));
+        }
         if cors {
             response.insert_header((ACCESS_CONTROL_ALLOW_ORIGIN, "*"));
         }

@@ -9,8 +9,8 @@ use super::call::Call;
 use super::error::Refusal;
 use super::reply::Reply;
 use super::{
-    members, metrics, projects, publish, pull, read, registrations, schemas, seek, service_info,
-    snapshots, subscriptions, topics, usage_report, users,
+    members, metrics, openapi, projects, publish, pull, read, registrations, schemas, seek,
+    service_info, snapshots, subscriptions, topics, usage_report, users,
 };
 use crate::domain::{ProjectName, SchemaName, SnapshotName, SubscriptionName, TopicName, UserName};
 use crate::service::{Caller, Route};
@@ -80,6 +80,25 @@ pub(super) struct Names<'a> {
     pub(super) topic: &'a str,
     pub(super) user: &'a str,
     pub(super) uuid: &'a str,
+}
+
+impl Row {
+    /// What it asks rights for; `None` when it asks nobody.
+    pub(super) const fn route(&self) -> Option<Route> {
+        match self.action {
+            Action::Open(_) => None,
+            Action::Service(route, _)
+            | Action::User(route, _)
+            | Action::Token(route, _)
+            | Action::Uuid(route, _)
+            | Action::Project(route, _)
+            | Action::Member(route, _)
+            | Action::Topic(route, _)
+            | Action::Snapshot(route, _)
+            | Action::Schema(route, _)
+            | Action::Subscription(route, _) => Some(route),
+        }
+    }
 }
 
 const fn row(method: &'static str, pattern: &'static str, action: Action) -> Row {
@@ -185,7 +204,14 @@ static TABLE: &[Row] = table! {
     /* 62 */ "PUT" "/v1/projects/{project}/schemas/{schema}" Schema[SchemasUpdate] schemas::update(caller, project, name);
     /* 63 */ "DELETE" "/v1/projects/{project}/schemas/{schema}" Schema[SchemasDelete] schemas::delete(caller, project, name);
     /* 64 */ "GET" "/v1/version" Open[] service_info::version();
+    /*ours*/ "GET" "/openapi.json" Open[] openapi::json();
+    /*ours*/ "GET" "/docs" Open[] openapi::html();
 };
+
+/// All routes.
+pub(super) const fn all() -> &'static [Row] {
+    TABLE
+}
 
 /// The first row that fits.
 ///

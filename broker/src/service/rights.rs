@@ -108,6 +108,13 @@ impl Broker {
         })
     }
 
+    /// The names of the roles that may call `route`: those in a project, then those in the service.
+    pub fn roles_of(&self, route: Route) -> Vec<&str> {
+        let (project, service) = self.0.settings.roles.of(route);
+        let project = project.iter().map(ProjectRole::as_str);
+        project.chain(service.iter().map(ServiceRole::as_str)).collect()
+    }
+
     /// Whether the token belongs to a service_admin or admin_viewer: `Forbidden` = unknown or missing token, `Unauthorized` = known
     /// but without the role (`ams-contract.md` 11.6, O25: codes swapped, kept).
     pub fn may_see_details(&self, token: Option<&str>) -> Result<(), Error> {

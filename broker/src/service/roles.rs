@@ -115,6 +115,14 @@ impl Roles {
         role.cloned().ok_or_else(|| Error::InvalidRole(text.to_owned()))
     }
 
+    /// The roles that may call `route`: those in a project, those in the service.
+    pub(super) fn of(&self, route: Route) -> (&[ProjectRole], &[ServiceRole]) {
+        match self.rows.get(&route) {
+            Some(row) => (&row.project, &row.service),
+            None => (route.project_roles(), route.service_roles()),
+        }
+    }
+
     /// Whether who holds these roles may call `route`.
     pub(super) fn allow(
         &self,
@@ -122,10 +130,7 @@ impl Roles {
         project: &[ProjectRole],
         service: &[ServiceRole],
     ) -> bool {
-        let (by_project, by_service) = match self.rows.get(&route) {
-            Some(row) => (row.project.as_slice(), row.service.as_slice()),
-            None => (route.project_roles(), route.service_roles()),
-        };
+        let (by_project, by_service) = self.of(route);
         project.iter().any(|role| by_project.contains(role))
             || service.iter().any(|role| by_service.contains(role))
     }
