@@ -1,6 +1,6 @@
 """Proves the built binary from outside:  main.py BINARY [--report DIR] [--only PART,...]
 
-Parts: tour library contract canary stall incident edges. Real curl, argo-ams-library, SMTP server and Prometheus; a
+Parts: tour library contract canary stall incident edges schemathesis. Real curl, argo-ams-library, SMTP server and Prometheus; a
 temporary directory for everything; only what was started here is ended. Exit 1 if any check fails.
 """
 
@@ -15,15 +15,17 @@ os.environ["NO_PROXY"] = os.environ["no_proxy"] = "localhost,127.0.0.1"
 import canary
 import contract
 import edges
+import fuzz
 import incident
 import library
+import openapi
 import readme
 import stall
 import tour
 from checks import Checks
 from house import Ams, MailSink, Prometheus
 
-PARTS = ("tour", "library", "contract", "canary", "stall", "incident", "edges")
+PARTS = ("tour", "library", "contract", "canary", "stall", "incident", "edges", "schemathesis")
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
@@ -45,6 +47,7 @@ def one_house(checks: Checks, binary: Path, folder: Path, parts: list[str]) -> N
         if "tour" in parts:
             guarded(checks, "tour", tour.run, checks, ams)
             guarded(checks, "README", readme.run, checks, ams, ROOT)
+            guarded(checks, "openapi", openapi.run, checks, ams)
         if "edges" in parts:
             guarded(checks, "second process", edges.run_second, checks, binary, ams)
         if "stall" in parts:
@@ -81,6 +84,8 @@ def main() -> int:
             guarded(checks, "incident", incident.run, checks, binary, folder)
         if "edges" in parts:
             guarded(checks, "edges", edges.run, checks, binary, folder)
+        if "schemathesis" in parts:
+            guarded(checks, "schemathesis", fuzz.run, checks, binary, folder)
         if options.report:
             options.report.mkdir(parents=True, exist_ok=True)
             checks.save(options.report / "report.json")
