@@ -18,13 +18,13 @@ pub(super) fn make(document: &Value) -> String {
         String::from("<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">");
     let title = text(document, "/info/title");
     // Writing to a `String` cannot fail.
-    let _ = write!(
+    write!(
         page,
         "<title>{title}</title><style>{STYLE}</style></head><body><h1>{title}</h1><p>Version {}. As \
          a document for programs: <a href=\"/openapi.json\">openapi.json</a>.</p><p>{}</p>",
         text(document, "/info/version"),
         text(document, "/info/description"),
-    );
+    ).unwrap_or_default();
     let mut of_tags: Map<String, Value> = Map::new();
     for (path, item) in members(document.get("paths")) {
         for (method, operation) in members(Some(item)) {
@@ -37,16 +37,16 @@ pub(super) fn make(document: &Value) -> String {
     }
     for (tag, section) in &of_tags {
         let section = section.as_str().unwrap_or_default();
-        let _ = write!(page, "<h2>{}</h2>{section}", escaped(tag));
+        write!(page, "<h2>{}</h2>{section}", escaped(tag)).unwrap_or_default();
     }
     page.push_str("<h2>Schemas</h2>");
     for (name, schema) in members(document.pointer("/components/schemas")) {
         let name = escaped(name);
-        let _ = write!(
+        write!(
             page,
             "<details id=\"schema-{name}\"><summary><code>{name}</code></summary><pre>{}</pre></details>",
             escaped(&format!("{schema:#}")),
-        );
+        ).unwrap_or_default();
     }
     page.push_str("</body></html>\n");
     page
@@ -58,47 +58,50 @@ fn write_operation(
     (method, path): (&str, &str),
     operation: &Value,
 ) {
-    let _ = write!(
+    write!(
         page,
         "<details id=\"{}\"><summary><code><span class=\"m\">{}</span> {}</code> {}</summary>",
         text(operation, "/operationId"),
         escaped(&method.to_ascii_uppercase()),
         escaped(path),
         text(operation, "/summary"),
-    );
+    )
+    .unwrap_or_default();
     let roles = operation.get("x-ams-roles").and_then(Value::as_array);
     if let Some(roles) = roles {
         let roles: Vec<_> = roles.iter().filter_map(Value::as_str).map(escaped).collect();
-        let _ = write!(page, "<p>Roles: {}</p>", roles.join(", "));
+        write!(page, "<p>Roles: {}</p>", roles.join(", ")).unwrap_or_default();
     }
     let parameters = operation.get("parameters").and_then(Value::as_array);
     if let Some(parameters) = parameters {
         page.push_str("<table><tr><th>Parameter</th><th>In</th><th></th></tr>");
         for parameter in parameters {
             let parameter = followed(document, parameter);
-            let _ = write!(
+            write!(
                 page,
                 "<tr><td><code>{}</code></td><td>{}</td><td>{}</td></tr>",
                 text(parameter, "/name"),
                 text(parameter, "/in"),
                 text(parameter, "/description"),
-            );
+            )
+            .unwrap_or_default();
         }
         page.push_str("</table>");
     }
     if let Some(body) = operation.get("requestBody") {
-        let _ = write!(page, "<p>Body: {}</p>", linked(body));
+        write!(page, "<p>Body: {}</p>", linked(body)).unwrap_or_default();
     }
     page.push_str("<table><tr><th>Status</th><th></th></tr>");
     for (status, response) in members(operation.get("responses")) {
         let response = followed(document, response);
         let body = if status == "200" { linked(response) } else { String::new() };
-        let _ = write!(
+        write!(
             page,
             "<tr><td>{}</td><td>{} {body}</td></tr>",
             escaped(status),
             text(response, "/description"),
-        );
+        )
+        .unwrap_or_default();
     }
     page.push_str("</table></details>");
 }
