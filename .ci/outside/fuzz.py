@@ -27,8 +27,9 @@ ROLES = {
     "push_worker": ([], ["push_worker"]),
     "nobody": ([], []),
 }
-# Examples of an operation: more for those that get further than the gate.
-EXAMPLES = {"service_admin": 20, "project_admin": 12, "consumer_publisher": 8}
+# Examples of an operation, and phases: more for those that get further than the gate.
+EXAMPLES = {"service_admin": 15, "project_admin": 10, "consumer_publisher": 8}
+ALL, SHORT = "coverage,fuzzing,stateful", "fuzzing,stateful"
 
 
 def furnish(admin: Session, name: str, roles: tuple[list[str], list[str]]) -> str:
@@ -63,8 +64,8 @@ def attack(checks: Checks, ams: Ams, folder: Path, name: str, token: str, seed: 
                    "FUZZ_COUNT": str(count), "NO_PROXY": "127.0.0.1,localhost", "NO_COLOR": "1"}
     program = [str(Path(sys.executable).parent / "schemathesis"), "--config-file", str(HERE / "fuzz.toml"),
                "run", f"{ams.https}/openapi.json", "--url", ams.https, "--tls-verify", ams.ca,
-               "--checks", ",".join(CONFORMING), "--phases", "coverage,fuzzing,stateful",
-               "--max-examples", str(EXAMPLES.get(name, 3)), "--seed", seed, "--request-timeout", "20",
+               "--checks", ",".join(CONFORMING), "--phases", ALL if name in EXAMPLES else SHORT,
+               "--max-examples", str(EXAMPLES.get(name, 4)), "--seed", seed, "--request-timeout", "20",
                "--generation-database", "none", "--suppress-health-check", "all", "--warnings", "off",
                "--output-sanitize", "false", "--no-shrink"]
     if token:

@@ -6,6 +6,7 @@ Environment: FUZZ_PROJECT the project that is asked most, FUZZ_COUNT a file to w
 import atexit
 import json
 import os
+import re
 import zlib
 from pathlib import Path
 
@@ -28,12 +29,17 @@ def often(text: object, of: int) -> bool:
 
 @schemathesis.hook
 def map_path_parameters(context, path_parameters):
+    return exchanged(context.operation, path_parameters)
+
+
+def exchanged(operation, path_parameters):
+    """Four of five lawful names as names of what exists."""
     if not path_parameters or not hasattr(path_parameters, "items"):
         return path_parameters
-    ending = context.operation.definition.raw.get("operationId") in ENDING
+    ending = operation.definition.raw.get("operationId") in ENDING
     changed = dict(path_parameters)
     for name, value in path_parameters.items():
-        if not often(value, 5):
+        if not often(value, 5) or not re.fullmatch("[A-Za-z0-9_-]+", str(value)):
             continue
         if name == "project":
             changed[name] = PROJECT + "Q" if ending and len(path_parameters) == 1 else PROJECT
@@ -44,20 +50,11 @@ def map_path_parameters(context, path_parameters):
 
 
 @schemathesis.hook
-def map_query(context, query):
-    if query and hasattr(query, "items") and "waitSeconds" in query:
-        return dict(query) | {"waitSeconds": 1 if isinstance(query["waitSeconds"], int) else "x"}
-    return query
-
-
-@schemathesis.hook
 def map_body(context, body):
-    """References to what exists, and no long waits."""
+    """References to what exists."""
     if not isinstance(body, dict):
         return body
     body = dict(body)
-    if "waitSeconds" in body:
-        body["waitSeconds"] = 1 if often(body["waitSeconds"], 5) else "x"
     operation = context.operation.definition.raw.get("operationId")
     if operation == "subscriptionsCreate" and often(body, 4):
         body["topic"] = f"projects/{PROJECT}/topics/t"
@@ -68,6 +65,16 @@ def map_body(context, body):
     if operation == "subscriptionsSeek" and often(body, 4):
         body = {"snapshot": f"projects/{PROJECT}/snapshots/n"}
     return body
+
+
+@schemathesis.hook
+def before_call(context, case, kwargs):
+    """What the other hooks do not see: the cases of the coverage phase; and no wait is a long one."""
+    if case.meta is not None and case.meta.phase.name.value == "coverage":
+        case.path_parameters = exchanged(case.operation, case.path_parameters)
+    for part in (case.query, case.body):
+        if isinstance(part, dict) and re.fullmatch("[0-9]+(\\.0)?", str(part.get("waitSeconds"))):
+            part["waitSeconds"] = min(int(float(part["waitSeconds"])), 1)
 
 
 @schemathesis.hook
