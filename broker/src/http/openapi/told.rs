@@ -174,9 +174,8 @@ pub(super) fn open(pattern: &str) -> Option<Told> {
 /// The routes that ask for rights.
 pub(super) fn of(route: Route, limits: Limits) -> Told {
     use Error::{
-        AlreadyAMember, NotAMember, ObjectQuota, OffsetOutOfBounds, ProjectNotFound,
-        SchemaNotFound, SnapshotNotFound, SubscriptionNotFound, TopicGone, TopicNotFound,
-        UserExists, UserNotFound,
+        AlreadyAMember, NotAMember, ObjectQuota, OffsetOutOfBounds, SchemaNotFound,
+        SnapshotNotFound, SubscriptionNotFound, TopicGone, TopicNotFound, UserExists, UserNotFound,
     };
     let retention = || Refusal::Retention { longest: limits.retention };
     match route {
@@ -326,7 +325,7 @@ pub(super) fn of(route: Route, limits: Limits) -> Told {
             .takes("AckBody")
             .gives("EmptyObject")
             .arguments([argument::ACK, argument::ACK_ID])
-            .facts([SubscriptionNotFound, TopicGone])
+            .facts([SubscriptionNotFound])
             .facts([Error::AckTimeout, Error::NoAckPending, Error::WrongAck]),
         Route::SubscriptionsModifyAckDeadline => told("Changes the seconds that an ack may take.")
             .takes("AckDeadlineBody")
@@ -433,7 +432,7 @@ pub(super) fn of(route: Route, limits: Limits) -> Told {
             .gives("Schema")
             .arguments([argument::SCHEMA, argument::SCHEMA_REF])
             .facts([Error::SchemaLanguage, Error::SchemaRefused(TEXT.into())])
-            .facts([SchemaNotFound, Error::SchemaExists, ProjectNotFound]),
+            .facts([SchemaNotFound, Error::SchemaExists]),
         Route::SchemasDelete => told("Deletes a schema.").facts([SchemaNotFound]),
     }
 }
