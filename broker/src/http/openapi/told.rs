@@ -313,6 +313,7 @@ pub(super) fn of(route: Route, limits: Limits) -> Told {
                 .takes("NewSubscription")
                 .gives("Subscription")
                 .arguments([argument::SUBSCRIPTION, argument::ALERT, argument::TOPIC_REF])
+                .arguments([argument::ACK_MODE])
                 .facts([TopicNotFound, Error::SubscriptionExists, Error::PushDisabled, ObjectQuota])
         }
         Route::SubscriptionsDelete => told("Deletes a subscription.").facts([SubscriptionNotFound]),
@@ -329,7 +330,7 @@ pub(super) fn of(route: Route, limits: Limits) -> Told {
             .facts([Error::AckTimeout, Error::NoAckPending, Error::WrongAck]),
         Route::SubscriptionsModifyAckDeadline => told("Changes the seconds that an ack may take.")
             .takes("AckDeadlineBody")
-            .arguments([argument::ACK_DEADLINE])
+            .arguments([argument::ACK_DEADLINE, argument::ACK_ID])
             .facts([SubscriptionNotFound]),
         Route::SubscriptionsModifyOffset => told("Moves the position to an offset.")
             .takes("OffsetBody")
