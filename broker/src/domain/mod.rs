@@ -5,6 +5,7 @@
 //! refused, never guessed.
 
 pub mod alert;
+pub mod audit;
 pub mod batch;
 pub mod codec;
 pub mod cumulative;

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::alert::AlertSettings;
+use super::audit::AuditRecord;
 use super::codec::Malformed;
 use super::entry::DayFigures;
 use super::holes::Holes;
@@ -38,6 +39,8 @@ pub enum Record {
     Trash(TrashRecord),
     /// In its project's scope, under `usage/<topic id>/<month>`.
     Usage(UsageRecord),
+    /// In any scope, under `audit/<slot>`: a ring.
+    Audit(AuditRecord),
 }
 
 /// A project.

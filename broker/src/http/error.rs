@@ -53,6 +53,7 @@ pub(super) mod argument {
     pub(in super::super) const READ: &str = "Invalid Read Arguments";
     pub(in super::super) const SNAPSHOT: &str = "Invalid Snapshot Arguments";
     pub(in super::super) const SUBSCRIPTION_REF: &str = "Invalid Subscription name";
+    pub(in super::super) const SINCE: &str = "Invalid since(needs a time as RFC 3339) Arguments";
     pub(in super::super) const SEEK: &str = "Invalid Seek Arguments";
     pub(in super::super) const OFFSET: &str = "Invalid Offset Arguments";
     pub(in super::super) const TOPIC_ACL: &str = "Invalid Topic ACL Arguments";
@@ -293,6 +294,7 @@ mod tests {
             argument::READ,
             argument::SNAPSHOT,
             argument::SUBSCRIPTION_REF,
+            argument::SINCE,
             argument::SEEK,
             argument::OFFSET,
             argument::TOPIC_ACL,
@@ -397,6 +399,7 @@ mod tests {
 400 INVALID_ARGUMENT Invalid Read Arguments
 400 INVALID_ARGUMENT Invalid Snapshot Arguments
 400 INVALID_ARGUMENT Invalid Subscription name
+400 INVALID_ARGUMENT Invalid since(needs a time as RFC 3339) Arguments
 400 INVALID_ARGUMENT Invalid Seek Arguments
 400 INVALID_ARGUMENT Invalid Offset Arguments
 400 INVALID_ARGUMENT Invalid Topic ACL Arguments

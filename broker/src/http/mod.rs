@@ -7,6 +7,7 @@
 
 mod acl;
 mod alert;
+mod audit;
 mod body;
 mod call;
 mod cors;

@@ -9,7 +9,7 @@ use super::call::Call;
 use super::error::Refusal;
 use super::reply::Reply;
 use super::{
-    members, metrics, openapi, projects, publish, pull, read, registrations, schemas, seek,
+    audit, members, metrics, openapi, projects, publish, pull, read, registrations, schemas, seek,
     service_info, snapshots, subscriptions, topics, usage_report, users,
 };
 use crate::domain::{ProjectName, SchemaName, SnapshotName, SubscriptionName, TopicName, UserName};
@@ -132,6 +132,7 @@ macro_rules! table {
 
 #[rustfmt::skip]
 static TABLE: &[Row] = table! {
+    /*ours*/ "GET" "/v1/audit" Service[AuditList] audit::list(caller);
     /*  1 */ "GET" "/v1/metrics" Service[AmsMetrics] metrics::nodes(caller);
     /*  2 */ "GET" "/v1/status" Open[] service_info::status();
     /*  3 */ "GET" "/v1/metrics/va_metrics" Service[AmsVaMetrics] usage_report::va_metrics(caller);
@@ -159,6 +160,7 @@ static TABLE: &[Row] = table! {
     /* 25 */ "POST" "/v1/projects/{project}/members/{user}" Member[ProjectsCreateUser] members::create(caller, project, user);
     /* 26 */ "PUT" "/v1/projects/{project}/members/{user}" Member[ProjectsUpdateUser] members::update(caller, project, user);
     /* 27 */ "GET" "/v1/projects/{project}/members" Project[ProjectsListUsers] members::list(caller, project);
+    /*ours*/ "GET" "/v1/projects/{project}/audit" Project[ProjectsAudit] audit::of_project(caller, project);
     /* 28 */ "GET" "/v1/projects/{project}" Project[ProjectsShow] projects::show(caller, project);
     /*ours*/ "POST" "/v1/projects/{project}:modifyAlert" Project[ProjectsModifyAlert] projects::modify_alert(caller, project);
     /* 29 */ "POST" "/v1/projects/{project}" Project[ProjectsCreate] projects::create(caller, project);

@@ -91,6 +91,7 @@ fn object(
         | Record::Schema(_)
         | Record::Trash(_)
         | Record::Usage(_)
+        | Record::Audit(_)
         | Record::Snapshot(_) => None,
     }
 }

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use super::catalogue::{Cell, ProjectIndex};
 use super::deliver::{Place, Target};
 use super::{Broker, Caller, Error, Offsets};
 use crate::domain::records::AckMode;
 use crate::domain::{
     AckVerdict, Entry, Offset, Progress, Seek, SnapshotName, SubscriptionName, Time, TopicId,
 };
-use crate::store::{Limits, StoreError};
+use crate::store::{By, Limits, StoreError};
 
 /// How much is read at once to count the bytes of acknowledged messages.
 const PIECE: Limits = Limits { messages: 1_000, bytes: 8 << 20 };
@@ -59,8 +60,7 @@ impl Broker {
         name: &SubscriptionName,
         to: Offset,
     ) -> Result<(), Error> {
-        let (target, _) = self.target(caller.project()?, name)?;
-        self.run(async move { target.seek(To::Offset(to)).await }).await
+        self.move_to(caller, name, To::Offset(to)).await
     }
 
     /// Moves the position to the first message at or after `time`, to the end past the last one;
@@ -71,8 +71,7 @@ impl Broker {
         name: &SubscriptionName,
         time: Time,
     ) -> Result<(), Error> {
-        let (target, _) = self.target(caller.project()?, name)?;
-        self.run(async move { target.seek(To::Time(time)).await }).await
+        self.move_to(caller, name, To::Time(time)).await
     }
 
     /// Moves the position to where a snapshot of the same topic was taken; to the oldest kept message
@@ -84,10 +83,17 @@ impl Broker {
         snapshot: &SnapshotName,
     ) -> Result<(), Error> {
         let project = caller.project()?;
-        let (target, _) = self.target(project, name)?;
+        self.subscription_record(project, name)?;
         let record = self.snapshot_record(project, snapshot)?;
-        let to = To::Life(record.topic_id, record.position);
-        self.run(async move { target.seek(to).await }).await
+        self.move_to(caller, name, To::Life(record.topic_id, record.position)).await
+    }
+
+    async fn move_to(&self, caller: &Caller, name: &SubscriptionName, to: To) -> Result<(), Error> {
+        let project = caller.project()?;
+        let (target, _) = self.target(project, name)?;
+        let mover =
+            Mover { cell: self.project_cell(project)?, by: self.by(caller), name: name.clone() };
+        self.run(async move { target.seek(to, &mover).await }).await
     }
 
     /// The first offset at or after `time`; `TimeOutOfBounds` past the last message.
@@ -189,9 +195,12 @@ impl Target {
         }
     }
 
-    async fn seek(&self, to: To) -> Result<(), Error> {
+    /// Moves the position. The audit log is told before anything moves: there may be a trace of a
+    /// move that then failed, never a move without its trace.
+    async fn seek(&self, to: To, mover: &Mover) -> Result<(), Error> {
         let mut gate = self.state.gate().await;
         let mut retry = self.broker.retry();
+        let mut last = None;
         loop {
             self.settle(&mut gate).await?;
             let place = self.place_now().await?;
@@ -208,6 +217,12 @@ impl Target {
                 }
             };
             let mut progress = place.facts.progress;
+            let from = progress.position;
+            if from != to && last != Some((from, to)) {
+                let Mover { cell, by, name } = mover;
+                self.broker.audit_move(cell, by, name, from, to).await?;
+                last = Some((from, to));
+            }
             let each = place.record.ack_mode == AckMode::Individual;
             let seek = match each {
                 true => progress.seek_each(to, self.now()),
@@ -224,6 +239,13 @@ impl Target {
             }
         }
     }
+}
+
+/// Who moves a position, for the audit log.
+struct Mover {
+    cell: Arc<Cell<ProjectIndex>>,
+    by: By,
+    name: SubscriptionName,
 }
 
 /// Where a position is moved.

@@ -7,6 +7,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 
+use super::audit::Ring;
+use super::traces::{self, Trace};
 use crate::domain::records::{
     ProjectRecord, Record, RegistrationRecord, SchemaRecord, SnapshotRecord, SubscriptionRecord,
     TopicRecord, TrashRecord, UsageRecord, UserRecord,
@@ -27,6 +29,10 @@ pub(super) trait Index: Default + Send + Sync + 'static {
     fn put(&mut self, key: String, record: Record) -> Result<(), Malformed>;
     /// Removes what is under `key`.
     fn remove(&mut self, key: &str);
+    /// What `writes` mean, compared with what is here, to whoever asks later who did it.
+    fn traces(&self, writes: &[Write]) -> Vec<Trace>;
+    /// The scope's part of the audit log.
+    fn audit(&self) -> &Ring;
 }
 
 /// A scope at one version.
@@ -201,6 +207,7 @@ pub(super) struct ServiceIndex {
     pub(super) registrations_in_order: BTreeMap<u64, RegistrationId>,
     /// Deleted projects whose scope is still to be cleared.
     pub(super) trash: BTreeMap<String, Arc<TrashRecord>>,
+    pub(super) audit: Ring,
 }
 
 impl ServiceIndex {
@@ -267,6 +274,7 @@ impl Index for ServiceIndex {
             Record::Trash(trash) => {
                 self.trash.insert(key, Arc::new(trash));
             }
+            Record::Audit(line) => self.audit.put(key, line),
             _ => return Err(Malformed("record of the service's scope")),
         }
         Ok(())
@@ -278,10 +286,19 @@ impl Index for ServiceIndex {
             ("project", Ok(id)) => self.remove_project(ProjectId(id)),
             ("user", Ok(id)) => self.remove_user(UserId(id)),
             ("registration", Ok(id)) => self.remove_registration(RegistrationId(id)),
+            _ if kind == "audit" => self.audit.remove(key),
             _ => {
                 self.trash.remove(key);
             }
         }
+    }
+
+    fn traces(&self, writes: &[Write]) -> Vec<Trace> {
+        traces::of_service(self, writes)
+    }
+
+    fn audit(&self) -> &Ring {
+        &self.audit
     }
 }
 
@@ -323,6 +340,7 @@ pub(super) struct ProjectIndex {
     pub(super) trash: BTreeMap<String, Arc<TrashRecord>>,
     /// Daily figures, also of topics that are gone.
     pub(super) usage: BTreeMap<String, Arc<UsageRecord>>,
+    pub(super) audit: Ring,
 }
 
 impl ProjectIndex {
@@ -399,6 +417,7 @@ impl Index for ProjectIndex {
             Record::Usage(usage) if key == usage_key(usage.topic, &usage.month) => {
                 self.usage.insert(key, Arc::new(usage));
             }
+            Record::Audit(line) => self.audit.put(key, line),
             _ => return Err(Malformed("record of a project's scope")),
         }
         Ok(())
@@ -427,6 +446,16 @@ impl Index for ProjectIndex {
             self.trash.remove(key);
         } else if kind == "usage" {
             self.usage.remove(key);
+        } else if kind == "audit" {
+            self.audit.remove(key);
         }
+    }
+
+    fn traces(&self, writes: &[Write]) -> Vec<Trace> {
+        traces::of_project(self, writes)
+    }
+
+    fn audit(&self) -> &Ring {
+        &self.audit
     }
 }

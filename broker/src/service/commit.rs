@@ -12,7 +12,9 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::catalogue::{Cell, Index, Versioned, Write};
 use super::rights::Caller;
+use super::traces::Trace;
 use super::{Broker, Error, Inner};
+use crate::domain::records::Record;
 use crate::store::{Answer, By, Change, Outcome, StoreError};
 
 /// What a command wants written, and what it answers once that is durable.
@@ -147,19 +149,41 @@ impl Broker {
         by: &By,
         plan: impl Fn(&Versioned<I>) -> Result<Plan<R>, Error> + Send,
     ) -> Result<R, Error> {
+        self.change_traced(cell, by, plan, &[]).await
+    }
+
+    /// The same, with lines of the audit log that do not follow from what is written. Those that do
+    /// are of the same commit: there is no change without its trace, nor a trace without its change.
+    pub(super) async fn change_traced<I: Index, R: Send>(
+        &self,
+        cell: &Cell<I>,
+        by: &By,
+        plan: impl Fn(&Versioned<I>) -> Result<Plan<R>, Error> + Send,
+        more: &[Trace],
+    ) -> Result<R, Error> {
         let mut retry = self.retry();
         let _turn = cell.queue.lock().await;
         if retry.is_late() {
             return Err(Error::Unavailable);
         }
         loop {
-            let (expected, Plan { writes, answer }) = {
+            let (expected, Plan { mut writes, answer }, traces, slots) = {
                 let state = cell.read();
-                (state.version, plan(&state)?)
+                let plan = plan(&state)?;
+                let mut traces = more.to_vec();
+                // A scope that is being cleared keeps nothing.
+                if !cell.is_gone() {
+                    traces.extend(state.index.traces(&plan.writes));
+                }
+                let slots = state.index.audit().slots(traces.len(), cell.scope);
+                (state.version, plan, traces, slots)
             };
-            if writes.is_empty() {
+            if writes.is_empty() && traces.is_empty() {
                 return Ok(answer);
             }
+            let lines = self.audit_lines(cell.scope, by, traces);
+            let audited = slots.into_iter().zip(lines.iter().cloned());
+            writes.extend(audited.map(|(slot, line)| (slot, Some(Record::Audit(line)))));
             let changes: Vec<Change> = writes.iter().map(encode).collect();
             let store = &self.0.store;
             let outcome = self
@@ -169,6 +193,7 @@ impl Broker {
                 .await?;
             if let Outcome::Applied(version) = outcome {
                 cell.apply(version, writes).map_err(StoreError::from)?;
+                lines.iter().for_each(super::audit::log);
                 return Ok(answer);
             }
             retry.again().await?;

@@ -258,6 +258,7 @@ impl Broker {
                         }
                         // Figures, positions, definitions and wishes, not who and what there is.
                         Record::Usage(_)
+                        | Record::Audit(_)
                         | Record::Snapshot(_)
                         | Record::Schema(_)
                         | Record::Registration(_) => {}

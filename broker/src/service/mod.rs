@@ -7,6 +7,7 @@
 //! own: a client that hangs up leaves nothing half done.
 
 mod ack;
+mod audit;
 mod catalogue;
 mod check;
 mod commit;
@@ -37,6 +38,7 @@ mod sweep;
 mod tests;
 mod tokens;
 mod topics;
+mod traces;
 mod usage;
 mod users;
 mod views;
@@ -44,7 +46,7 @@ mod volumes;
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -54,6 +56,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use ack::Acker;
+pub use audit::AuditFilter;
 pub use check::{Loss, check, give_up, losses, tell_recorded};
 pub use error::{Error, StoreFault};
 pub use facts::{
@@ -150,6 +153,8 @@ struct Inner {
     /// Why nothing is trimmed, while nothing is.
     clock_fault: AtomicBool,
     store_faults: StoreFaults,
+    /// The last place given in the audit log.
+    audited: AtomicU64,
 }
 
 /// The broker could not be started on this store.

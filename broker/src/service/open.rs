@@ -1,7 +1,7 @@
 //! Starting: load what is, check it against the logs, finish what was cut.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
 
 use tokio::sync::Notify;
@@ -59,7 +59,9 @@ impl Broker {
             calls: Calls::default(),
             clock_fault: AtomicBool::new(false),
             store_faults: StoreFaults::default(),
+            audited: AtomicU64::new(0),
         }));
+        broker.find_last_audit();
         broker.finish_projects().await.map_err(refusal)?;
         broker.check_topics().await?;
         broker.finish_topics().await.map_err(refusal)?;

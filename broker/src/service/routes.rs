@@ -69,6 +69,8 @@ routes! {
     ProjectsCreate = "projects:create" [] [ServiceAdmin];
     ProjectsUpdate = "projects:update" [ProjectAdmin] [ServiceAdmin];
     ProjectsDelete = "projects:delete" [ProjectAdmin] [ServiceAdmin];
+    AuditList = "audit:list" [] [ServiceAdmin];
+    ProjectsAudit = "projects:audit" [ProjectAdmin] [ServiceAdmin];
     ProjectsModifyAlert = "projects:modifyAlert" [ProjectAdmin] [ServiceAdmin];
     SubscriptionsList = "subscriptions:list" [ProjectAdmin, Consumer] [ServiceAdmin];
     SubscriptionsListByTopic = "subscriptions:listByTopic" [ProjectAdmin] [ServiceAdmin];

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::catalogue::{
-    Cell, Index, ProjectIndex, Versioned, signed, subscription_key, topic_key, trash_key,
+    Cell, Index, ProjectIndex, Versioned, schema_key, signed, snapshot_key, subscription_key,
+    topic_key, trash_key,
 };
 use super::commit::Plan;
 use super::{Broker, Error};
@@ -200,8 +201,11 @@ impl Broker {
             let state = cell.read();
             let topics: Vec<_> = state.index.topics.values().cloned().collect();
             let subscriptions: Vec<_> = state.index.subscriptions.values().cloned().collect();
-            let usage: Vec<_> = state.index.usage.keys().cloned().collect();
-            (topics, subscriptions, state.index.trash.clone(), usage)
+            let mut keys: Vec<_> = state.index.usage.keys().cloned().collect();
+            keys.extend(state.index.snapshots.keys().map(snapshot_key));
+            keys.extend(state.index.schemas.keys().map(|id| schema_key(*id)));
+            keys.extend(state.index.audit.keys().cloned());
+            (topics, subscriptions, state.index.trash.clone(), keys)
         };
         for topic in topics {
             self.forget(Some(topic.id), None).await?;

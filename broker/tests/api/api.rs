@@ -92,7 +92,7 @@ impl Api {
 
     /// Any request.
     pub(crate) async fn send(&self, request: TestRequest) -> Seen {
-        (self.call)(request).await
+        (self.call)(request.peer_addr(([127, 0, 0, 1], 40_000).into())).await
     }
 
     pub(crate) async fn call(&self, method: &str, path: &str, token: &str, body: &[u8]) -> Seen {

@@ -24,7 +24,7 @@ const ROLES: [&str; 9] = [
 const STEPS: usize = 300;
 
 /// What is tried; `{p}` `{u}` `{r}` `{id}` are drawn anew at each place.
-const TRIES: [(&str, &str, &str); 38] = [
+const TRIES: [(&str, &str, &str); 40] = [
     ("GET", "users", ""),
     ("GET", "users/{u}", ""),
     ("GET", "users/profile", ""),
@@ -77,6 +77,8 @@ const TRIES: [(&str, &str, &str); 38] = [
     ("DELETE", "projects/{p}/subscriptions/s", ""),
     ("GET", "projects/{p}/subscriptions", ""),
     ("POST", "projects/{p}/schemas/{u}", r#"{"type": "json", "schema": {}}"#),
+    ("GET", "audit", ""),
+    ("GET", "projects/{p}/audit", ""),
     ("GET", "metrics/va_metrics", ""),
     ("GET", "users/usageReport?projects={p}", ""),
 ];

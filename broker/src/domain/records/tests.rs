@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::domain::alert::{Address, Severity};
+use crate::domain::audit::Operation;
 use crate::domain::{Hole, Holes};
 
 fn uuid() -> impl Strategy<Value = Uuid> {
@@ -256,6 +257,27 @@ prop_compose! {
     }
 }
 
+prop_compose! {
+    fn audit()(
+        (order, time, user) in (any::<u64>(), time(), maybe_user()),
+        operation in prop::sample::select(Operation::ALL),
+        (name, address, resource, from, to) in any::<(String, String, String, String, String)>(),
+        projects in prop::collection::vec(uuid().prop_map(ProjectId), 0..3),
+        (added, removed) in any::<(Vec<String>, Vec<String>)>(),
+    ) -> Record {
+        Record::Audit(AuditRecord {
+            order, time, user, name, address, operation, resource, projects, from, to, added, removed,
+        })
+    }
+}
+
+#[test]
+fn the_word_on_the_disk_is_the_word_on_the_wire() {
+    for operation in Operation::ALL {
+        assert_eq!(serde_json::to_value(operation).unwrap(), operation.as_str());
+    }
+}
+
 fn record() -> impl Strategy<Value = Record> {
     prop_oneof![
         project(),
@@ -265,7 +287,8 @@ fn record() -> impl Strategy<Value = Record> {
         subscription(),
         snapshot(),
         trash(),
-        usage()
+        usage(),
+        audit()
     ]
 }
 

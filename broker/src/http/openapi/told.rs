@@ -115,6 +115,7 @@ impl Told {
 const PAGE: &[&str] = &["pageSize", "pageToken", "nextPageToken"];
 const PAGE_OF_USERS: &[&str] = &["project", "details", "pageSize", "pageToken", "nextPageToken"];
 const PAGE_OF_MEMBERS: &[&str] = &["details", "pageSize", "pageToken", "nextPageToken"];
+const PAGE_OF_AUDIT: &[&str] = &["since", "pageSize", "pageToken", "nextPageToken"];
 const WINDOW: &[&str] = &["projects", "start_date", "end_date"];
 const DATES: [&str; 3] = [argument::START_DATE, argument::END_DATE, argument::DATES];
 
@@ -239,6 +240,16 @@ pub(super) fn of(route: Route, limits: Limits) -> Told {
                 "activation_token",
             ])
             .gives("Registrations"),
+        Route::AuditList => told("Who changed what, when and from where; newest first.")
+            .asks(PAGE_OF_AUDIT)
+            .gives("AuditLog")
+            .paged()
+            .arguments([argument::SINCE]),
+        Route::ProjectsAudit => told("Who changed what in this project; newest first.")
+            .asks(PAGE_OF_AUDIT)
+            .gives("AuditLog")
+            .paged()
+            .arguments([argument::SINCE]),
         Route::ProjectsList => told("All projects.").gives("Projects"),
         Route::ProjectsMetrics => told("Figures of a project.").gives("Metrics"),
         Route::ProjectsAddUser => told("Makes a user a member of the project.")

@@ -27,6 +27,7 @@ fn names(change: &ScopeChange) -> Vec<String> {
         | Record::Schema(_)
         | Record::Trash(_)
         | Record::Usage(_)
+        | Record::Audit(_)
         | Record::Snapshot(_) => {
             panic!("{record:?} is nobody's business")
         }

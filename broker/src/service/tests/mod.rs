@@ -8,6 +8,7 @@
     reason = "a test may fail loudly"
 )]
 
+mod audit;
 mod books;
 mod catalogue;
 mod cut;

@@ -3,7 +3,7 @@
 use super::*;
 use crate::domain::roles::{ProjectRole, ServiceRole};
 
-const ROUTES: [(Route, &str); 68] = [
+const ROUTES: [(Route, &str); 70] = [
     (Route::UsersByToken, "SA PW"),
     (Route::UsersByUuid, "SA AA"),
     (Route::UsersList, "SA"),
@@ -32,6 +32,8 @@ const ROUTES: [(Route, &str); 68] = [
     (Route::ProjectsCreate, "SA"),
     (Route::ProjectsUpdate, "SA PA"),
     (Route::ProjectsDelete, "SA PA"),
+    (Route::AuditList, "SA"),
+    (Route::ProjectsAudit, "SA PA"),
     (Route::ProjectsModifyAlert, "SA PA"),
     (Route::SubscriptionsList, "SA PA C"),
     (Route::SubscriptionsListByTopic, "SA PA"),
