@@ -4,6 +4,7 @@
 
 mod acl;
 mod alerts;
+mod audit;
 mod contexts;
 mod names;
 mod options;
@@ -96,6 +97,13 @@ pub(crate) enum Command {
         #[command(flatten)]
         at: Connection,
     },
+    /// Who changed or deleted what, when and from where: of the project, or of the whole service
+    Audit {
+        #[command(flatten)]
+        options: audit::Options,
+        #[command(flatten)]
+        at: Connection,
+    },
     /// Print what a shell needs to complete this program's words
     Completion {
         /// The shell
@@ -129,7 +137,8 @@ pub(crate) fn main(
         | Command::Acl { at, .. }
         | Command::Publish { at, .. }
         | Command::Pull { at, .. }
-        | Command::Replay { at, .. } => at,
+        | Command::Replay { at, .. }
+        | Command::Audit { at, .. } => at,
     };
     let place = place::find(at, &environment, data, default_data)?;
     let runtime = run::runtime()?;
@@ -145,6 +154,7 @@ pub(crate) fn main(
             Command::Publish { options, .. } => publish::run(&session, options).await,
             Command::Pull { options, .. } => pull::run(&session, options).await,
             Command::Replay { options, .. } => seek::replay(&session, options).await,
+            Command::Audit { options, .. } => audit::run(&session, options).await,
         }
     });
     runtime.shutdown_background();

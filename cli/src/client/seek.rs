@@ -127,7 +127,8 @@ fn zulu(time: Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string()
 }
 
-fn ago(since: Duration) -> Result<Timestamp, Failure> {
+/// The time that long ago.
+pub(super) fn ago(since: Duration) -> Result<Timestamp, Failure> {
     let now = i128::from(SystemClock::start().wall().0);
     // Before 1970 there is nothing.
     let then = now.saturating_sub(i128::try_from(since.as_nanos()).unwrap_or(now)).max(0);

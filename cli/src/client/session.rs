@@ -78,6 +78,11 @@ impl Session {
         }
     }
 
+    /// The project, if one was said.
+    pub(super) fn named_project(&self) -> Option<&str> {
+        self.place.project.as_deref()
+    }
+
     /// The project: what was said, or the only one there is.
     pub(super) async fn project(&self) -> Result<&str, Failure> {
         if let Some(project) = &self.place.project {

@@ -208,6 +208,29 @@ fn a_subscription_is_moved_and_what_that_means_is_said() {
 }
 
 #[test]
+fn who_did_what_is_shown_of_a_project_and_of_the_whole_service() {
+    let house = House::furnished();
+    let all: Value = serde_json::from_str(&house.good("audit --all --output json")).unwrap();
+    let operations: Vec<_> =
+        all.as_array().unwrap().iter().map(|line| line["operation"].as_str().unwrap()).collect();
+    assert_eq!(operations.last(), Some(&"user.create"), "the administrator: {operations:?}");
+    let project: Value = serde_json::from_str(&house.good("project list --output json")).unwrap();
+    let name = project[0]["name"].as_str().unwrap().to_owned();
+    let text = house.good(&format!("audit --project {name} --since 1h"));
+    assert!(text.starts_with("TIME") && text.contains("127.0.0.1  topic.create"), "{text}");
+    assert!(
+        text.contains(&format!("subscription.create  /projects/{name}/subscriptions/")),
+        "{text}"
+    );
+    assert!(!text.contains("/users/admin"), "{text}");
+    let Said(_, one, note) = house.run("audit --all --max 1", "");
+    assert_eq!(one.lines().count(), 2, "{one}");
+    assert!(note.contains("older entries"), "{note}");
+    house.bad("audit --since yesterday", "", 2);
+    house.bad("audit --project nowhere", "", 1);
+}
+
+#[test]
 fn shells_and_man_are_told_about_every_subcommand() {
     let house = House::open();
     for shell in ["bash", "zsh", "fish"] {
