@@ -16,6 +16,7 @@ pub mod individual;
 pub mod names;
 pub mod progress;
 pub mod records;
+pub mod requests;
 pub mod retention;
 pub mod roles;
 
@@ -33,4 +34,5 @@ pub use names::{
     lawful,
 };
 pub use progress::{Counters, Facts, HandedOut, Lost, Progress, Window};
+pub use requests::{Known, Request};
 pub use retention::RetentionSettings;

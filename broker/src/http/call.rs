@@ -1,5 +1,7 @@
 //! One request on its way to its handler: what every handler may use.
 
+use actix_web::http::header::HeaderMap;
+
 use super::body::Body;
 use super::openapi::Document;
 use super::path::Query;
@@ -13,6 +15,7 @@ pub(super) struct Call<'a> {
     pub(super) settings: &'a Settings,
     pub(super) document: &'a Document,
     pub(super) query: Query<'a>,
+    pub(super) headers: &'a HeaderMap,
     pub(super) token: Option<String>,
     pub(super) body: Body,
     pub(super) peer: Peer,

@@ -54,6 +54,8 @@ pub(super) mod argument {
     pub(in super::super) const SNAPSHOT: &str = "Invalid Snapshot Arguments";
     pub(in super::super) const SUBSCRIPTION_REF: &str = "Invalid Subscription name";
     pub(in super::super) const SINCE: &str = "Invalid since(needs a time as RFC 3339) Arguments";
+    pub(in super::super) const IDEMPOTENCY_KEY: &str =
+        "Invalid Idempotency-Key(needs 1 to 255 characters) Arguments";
     pub(in super::super) const SEEK: &str = "Invalid Seek Arguments";
     pub(in super::super) const OFFSET: &str = "Invalid Offset Arguments";
     pub(in super::super) const TOPIC_ACL: &str = "Invalid Topic ACL Arguments";
@@ -232,6 +234,11 @@ fn fact(error: &Error) -> (u16, &'static str, Cow<'static, str>, Option<u32>) {
         Error::ObjectQuota => {
             (429, "RESOURCE_EXHAUSTED", "Object quota of the project is exhausted".into())
         }
+        Error::KeyReused => (409, "CONFLICT", "Idempotency-Key was used for other messages".into()),
+        Error::KeyQuota => {
+            let message = "Too many Idempotency-Keys were used in the last ten minutes";
+            return (429, "RESOURCE_EXHAUSTED", message.into(), Some(10));
+        }
         Error::Unavailable | Error::Store(StoreError::Unavailable | StoreError::Stopped) => {
             return (503, "UNAVAILABLE", BUSY.into(), Some(1));
         }
@@ -295,6 +302,7 @@ mod tests {
             argument::SNAPSHOT,
             argument::SUBSCRIPTION_REF,
             argument::SINCE,
+            argument::IDEMPOTENCY_KEY,
             argument::SEEK,
             argument::OFFSET,
             argument::TOPIC_ACL,
@@ -369,6 +377,8 @@ mod tests {
             Error::TimeOutOfBounds,
             Error::InvalidPageToken,
             Error::ObjectQuota,
+            Error::KeyReused,
+            Error::KeyQuota,
             Error::Unavailable,
             Error::Store(StoreError::Unavailable),
             Error::Store(StoreError::Stopped),
@@ -400,6 +410,7 @@ mod tests {
 400 INVALID_ARGUMENT Invalid Snapshot Arguments
 400 INVALID_ARGUMENT Invalid Subscription name
 400 INVALID_ARGUMENT Invalid since(needs a time as RFC 3339) Arguments
+400 INVALID_ARGUMENT Invalid Idempotency-Key(needs 1 to 255 characters) Arguments
 400 INVALID_ARGUMENT Invalid Seek Arguments
 400 INVALID_ARGUMENT Invalid Offset Arguments
 400 INVALID_ARGUMENT Invalid Topic ACL Arguments
@@ -470,6 +481,8 @@ mod tests {
 409 CONFLICT Timestamp is out of bounds for the subscription's topic/partition
 400 INVALID_ARGUMENT Invalid page token
 429 RESOURCE_EXHAUSTED Object quota of the project is exhausted
+409 CONFLICT Idempotency-Key was used for other messages
+429 RESOURCE_EXHAUSTED Too many Idempotency-Keys were used in the last ten minutes [retry after 10 s]
 503 UNAVAILABLE Service is temporarily unavailable [fault] [retry after 1 s]
 503 UNAVAILABLE Service is temporarily unavailable [fault] [retry after 1 s]
 503 UNAVAILABLE Service is temporarily unavailable [fault] [retry after 1 s]

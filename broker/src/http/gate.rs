@@ -60,6 +60,7 @@ pub(super) async fn answer(
         settings,
         document,
         query,
+        headers: request.headers(),
         token: token(&request, query, settings.auth_option),
         body,
         peer: Peer(request.peer_addr().map(|address| address.ip())),

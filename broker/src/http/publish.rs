@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Write as _};
 
+use actix_web::http::header::{HeaderMap, HeaderValue};
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::call::Call;
@@ -20,10 +21,21 @@ pub(super) async fn publish(
     topic: &TopicName,
 ) -> Result<Reply, Refusal> {
     let publisher = call.broker.publisher(caller, topic)?;
+    let key = idempotency_key(call.headers)?;
     let batch = read(&call.body.read().await?, call.settings)?;
     let count = u64::from(batch.len());
-    let first = publisher.publish(batch).await?;
+    let first = publisher.publish(batch, key).await?;
     Ok(Reply::ok(message_ids(first, count)))
+}
+
+/// What the header `Idempotency-Key` says (ours), byte for byte.
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<&[u8]>, Refusal> {
+    let mut keys = headers.get_all("idempotency-key").map(HeaderValue::as_bytes);
+    match (keys.next(), keys.next()) {
+        (None, _) => Ok(None),
+        (Some(key), None) if (1..=255).contains(&key.len()) => Ok(Some(key)),
+        _ => Err(Refusal::Argument(argument::IDEMPOTENCY_KEY)),
+    }
 }
 
 fn message_ids(first: Offset, count: u64) -> String {

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::commit::Retry;
-use super::publish::TopicState;
+use super::queue::TopicState;
 use super::{Broker, Error, PullCounts, Pulled};
 use crate::domain::records::{SubscriptionRecord, TopicRecord};
 use crate::domain::{

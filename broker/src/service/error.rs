@@ -146,6 +146,12 @@ pub enum Error {
     /// The project's topics keep as many bytes as they may.
     #[error("storage quota of the project is exhausted")]
     ByteQuota,
+    /// The idempotency key was used for other messages.
+    #[error("idempotency key used for other messages")]
+    KeyReused,
+    /// As many idempotency keys as can be remembered were used lately.
+    #[error("too many idempotency keys")]
+    KeyQuota,
     /// The outcome is unknown, the broker drains, or a queue is full: the client should come again.
     #[error("temporarily unavailable")]
     Unavailable,

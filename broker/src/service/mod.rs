@@ -23,8 +23,10 @@ mod open;
 mod projects;
 mod publish;
 mod pull;
+mod queue;
 mod read;
 mod registrations;
+mod requests;
 mod retention;
 mod rights;
 mod roles;
@@ -46,7 +48,7 @@ mod volumes;
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -86,7 +88,7 @@ use crate::store::Store;
 use catalogue::{Cell, ProjectIndex, ServiceIndex};
 use deliver::SubscriptionState;
 use feed::{Calls, StoreFaults};
-use publish::TopicState;
+use queue::TopicState;
 use tokens::Seal;
 
 /// Why a message is refused by its schema; doors tell it.
@@ -155,6 +157,8 @@ struct Inner {
     store_faults: StoreFaults,
     /// The last place given in the audit log.
     audited: AtomicU64,
+    /// How many requests all topics remember.
+    requests: AtomicUsize,
 }
 
 /// The broker could not be started on this store.

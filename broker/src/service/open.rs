@@ -1,7 +1,7 @@
 //! Starting: load what is, check it against the logs, finish what was cut.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, RwLock};
 
 use tokio::sync::Notify;
@@ -60,6 +60,7 @@ impl Broker {
             clock_fault: AtomicBool::new(false),
             store_faults: StoreFaults::default(),
             audited: AtomicU64::new(0),
+            requests: AtomicUsize::new(0),
         }));
         broker.find_last_audit();
         broker.finish_projects().await.map_err(refusal)?;

@@ -36,6 +36,7 @@ impl Broker {
                 _ = round.tick() => {
                     self.sweep().await;
                     self.refresh_heads().await;
+                    self.forget_requests();
                     self.save_last_pulls().await;
                 }
             }

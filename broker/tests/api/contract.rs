@@ -45,7 +45,7 @@ async fn in_process(api: &Api, sent: Sent) -> Answer {
     let mut request =
         TestRequest::default().method(sent.method).uri(&sent.path).set_payload(sent.body);
     for header in sent.headers {
-        request = request.insert_header(header);
+        request = request.append_header(header);
     }
     let seen = api.send(request).await;
     let text = |(name, value): (

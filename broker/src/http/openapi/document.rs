@@ -10,7 +10,7 @@ use super::refused;
 use super::told::{self, Answer, Body, Limits, Token, Told};
 use crate::service::Route;
 
-/// Schemas and parameters of the query, by name.
+/// Schemas and parameters of query and head, by name.
 const COMPONENTS: &str = include_str!("components.json");
 
 /// What holds for all routes.
@@ -93,9 +93,9 @@ fn operation(
     }
     set("security", security(told.token, facts.settings.auth_option));
     let of_path = super::variables(row.pattern).map(|variable| format!("{variable}OfPath"));
-    let of_query = told.query.iter().map(|name| (*name).to_owned());
+    let told_ones = told.parameters.iter().map(|name| (*name).to_owned());
     let parameters: Vec<_> = of_path
-        .chain(of_query)
+        .chain(told_ones)
         .map(|name| json!({ "$ref": format!("#/components/parameters/{name}") }))
         .collect();
     if !parameters.is_empty() {

@@ -17,8 +17,8 @@ pub(super) const NUMBER: u64 = 987_654_321;
 /// What a route takes and gives, beside what follows from its row: names, token, rights, faults.
 pub(super) struct Told {
     pub(super) summary: &'static str,
-    /// Parameters of the query, by their names in `components.json`.
-    pub(super) query: &'static [&'static str],
+    /// Parameters of query and head, by their names in `components.json`.
+    pub(super) parameters: &'static [&'static str],
     pub(super) token: Token,
     pub(super) body: Body,
     pub(super) answer: Answer,
@@ -65,7 +65,7 @@ pub(super) struct Limits {
 const fn told(summary: &'static str) -> Told {
     Told {
         summary,
-        query: &[],
+        parameters: &[],
         token: Token::Needed,
         body: Body::Unread,
         answer: Answer::Empty,
@@ -74,8 +74,8 @@ const fn told(summary: &'static str) -> Told {
 }
 
 impl Told {
-    fn asks(self, query: &'static [&'static str]) -> Self {
-        Self { query, ..self }
+    fn asks(self, parameters: &'static [&'static str]) -> Self {
+        Self { parameters, ..self }
     }
 
     fn token(self, token: Token) -> Self {
@@ -394,14 +394,16 @@ pub(super) fn of(route: Route, limits: Limits) -> Told {
             .facts([SchemaNotFound, Error::TopicExists, ObjectQuota]),
         Route::TopicsDelete => told("Deletes a topic and its messages.").facts([TopicNotFound]),
         Route::TopicsPublish => told("Keeps messages; durable when answered, all or none.")
+            .asks(&["idempotencyKey"])
             .takes("PublishBody")
             .gives("MessageIds")
-            .arguments([argument::MESSAGE])
+            .arguments([argument::MESSAGE, argument::IDEMPOTENCY_KEY])
             .or([
                 Refusal::TooManyMessages { count: NUMBER, limit: limits.messages },
                 Refusal::TooManyAttributes { count: NUMBER, limit: limits.attributes },
             ])
             .facts([TopicNotFound, Error::ByteQuota, Error::SchemaUnusable])
+            .facts([Error::KeyReused, Error::KeyQuota])
             .facts(findings()),
         Route::TopicsModifyAcl => told("Replaces the publishers that may publish.")
             .takes("Acl")

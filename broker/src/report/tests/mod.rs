@@ -109,7 +109,7 @@ impl World {
         (0..count).for_each(|_| batch.push::<&str, &str>(&[], "aGVsbG8="));
         let caller = self.caller(Route::TopicsPublish);
         let publisher = self.broker.publisher(&caller, &name(topic)).unwrap();
-        publisher.publish(batch.finish()).await.unwrap();
+        publisher.publish(batch.finish(), None).await.unwrap();
     }
 
     async fn pull(&self, subscription: &str, max: u64) {

@@ -19,6 +19,7 @@ mod lease;
 mod publish;
 mod quota;
 mod read;
+mod requests;
 mod retention;
 mod rights;
 mod users;
@@ -169,7 +170,7 @@ impl World {
 
     async fn publish(&self, topic: &str, texts: &[&str]) -> Result<Offset, Error> {
         let caller = self.root(Route::TopicsPublish);
-        self.broker.publisher(&caller, &name(topic))?.publish(batch(texts)).await
+        self.broker.publisher(&caller, &name(topic))?.publish(batch(texts), None).await
     }
 
     async fn pull(&self, subscription: &str, max: u64) -> Result<Pulled, Error> {

@@ -197,7 +197,7 @@ async fn a_draining_broker_refuses_verbs_and_its_tasks_end() {
     let puller = world.broker.puller(&pull, &name("s")).unwrap();
     let create = world.root(Route::TopicsCreate);
     world.broker.drain();
-    assert!(matches!(publisher.publish(batch(&["a"])).await, Err(Error::Unavailable)));
+    assert!(matches!(publisher.publish(batch(&["a"]), None).await, Err(Error::Unavailable)));
     assert!(matches!(puller.pull(1, None).await, Err(Error::Unavailable)));
     let (alert, topic) = (AlertSettings::default(), name("u"));
     let made =
