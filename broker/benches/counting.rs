@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use broker::clock::ManualClock;
 use broker::domain::{BatchBuilder, Head, Offset, Progress, Time, TopicId};
-use broker::service::{Broker, Peer, Retention, Roles, Route, Settings, Verb};
+use broker::service::{Broker, Peer, Rates, Retention, Roles, Route, Settings, Verb};
 use broker::store;
 use tokio_util::task::TaskTracker;
 
@@ -45,6 +45,7 @@ async fn main() {
         pull_messages: 10_000,
         pull_bytes: 1 << 25,
         bytes_per_project: 0,
+        rates: Rates::default(),
         retention: Retention { default: week, max: week, every: week },
     };
     let (store, clock) = (store::memory(), ManualClock::at(now));

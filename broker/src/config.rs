@@ -46,6 +46,15 @@ pub struct Service {
     pub objects_per_project: usize,
     /// Most bytes that the topics of one project keep together; 0 = no bound.
     pub bytes_per_project: u64,
+    /// Most requests of one user, a second; 0 = no bound. Ten seconds' worth passes at once, and
+    /// service admins are not bound; so with the next three.
+    pub requests_per_user: u32,
+    /// Most requests to one project, a second; 0 = no bound.
+    pub requests_per_project: u32,
+    /// Most bytes that one user publishes, a second; 0 = no bound.
+    pub published_bytes_per_user: u32,
+    /// Most bytes published to one project, a second; 0 = no bound.
+    pub published_bytes_per_project: u32,
     /// How long a verb tries to make an unknown outcome definite.
     #[serde(with = "duration")]
     pub deadline: Duration,
@@ -199,6 +208,10 @@ impl Default for Service {
         Self {
             objects_per_project: 50_000,
             bytes_per_project: 0,
+            requests_per_user: 0,
+            requests_per_project: 0,
+            published_bytes_per_user: 0,
+            published_bytes_per_project: 0,
             deadline: Duration::from_secs(10),
             pull_messages: 10_000,
             pull_bytes: 32 * 1024 * 1024,
@@ -284,6 +297,12 @@ impl Settings {
             pull_messages: self.service.pull_messages,
             pull_bytes: self.service.pull_bytes,
             bytes_per_project: self.service.bytes_per_project,
+            rates: service::Rates {
+                requests_per_user: self.service.requests_per_user,
+                requests_per_project: self.service.requests_per_project,
+                published_bytes_per_user: self.service.published_bytes_per_user,
+                published_bytes_per_project: self.service.published_bytes_per_project,
+            },
             retention: service::Retention {
                 default: self.retention.default,
                 max: self.retention.max,

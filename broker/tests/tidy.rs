@@ -33,6 +33,7 @@ const AT_HOME: &[(&str, &[&str])] = &[
     ("chacha20poly1305", &["service"]),
     ("crc32c", &["store"]),
     ("flate2", &["http"]),
+    ("governor", &["service"]),
     ("opentelemetry_proto", &["report"]),
     ("prost", &["report"]),
     ("rcgen", &["http"]),

@@ -74,6 +74,7 @@ metrics! {
     SUB_NACKED = Counter "ams.subscription.nacked.messages" "ams_subscription_nacked_messages_total" "{message}" [""] "Messages given back.";
     SUB_EXTENSIONS = Counter "ams.subscription.deadline_extensions" "ams_subscription_deadline_extensions_total" "{extension}" [""] "Deadlines extended.";
     SUB_EXPIRED = Counter "ams.subscription.expired_ack_deadlines" "ams_subscription_expired_ack_deadlines_total" "{deadline}" [""] "Deadlines that ran out unacknowledged.";
+    SUB_DEAD_LETTERED = Counter "ams.subscription.dead_lettered.messages" "ams_subscription_dead_lettered_messages_total" "{message}" [""] "Messages moved to the dead-letter topic.";
     SUB_SKIPPED = Counter "ams.subscription.skipped.messages" "ams_subscription_skipped_messages_total" "{message}" [""] "Messages passed by seeking forward.";
     SUB_REPLAYED = Counter "ams.subscription.replayed.messages" "ams_subscription_replayed_messages_total" "{message}" [""] "Messages brought back by seeking backward.";
     SUB_LOST = Counter "ams.subscription.lost.messages" "ams_subscription_lost_messages_total" "{message}" ["reason"] "Messages removed before they were acknowledged, by reason (retention, overflow, topic_deleted, damage, purge).";

@@ -134,6 +134,26 @@ impl Progress {
         changed
     }
 
+    /// Which messages are due again after `attempts` attempts or more: at most `most`, ascending,
+    /// with the attempts of each.
+    pub fn spent(&self, attempts: u32, most: usize) -> Vec<(Offset, u32)> {
+        let spent = self.leases.iter().filter(|lease| is_due(lease) && lease.attempts >= attempts);
+        spent.map(|lease| (lease.offset, lease.attempts)).take(most).collect()
+    }
+
+    /// Settles each of these messages, all due, as moved to the dead-letter topic.
+    pub fn bury(&mut self, offsets: &[Offset], now: Time) {
+        for offset in offsets {
+            if let Ok(at) = self.lease_at(*offset) {
+                self.leases.remove(at);
+                self.counters.dead_lettered += 1;
+                self.clocks.last_progress = now;
+                self.settle_one(*offset);
+            }
+        }
+        self.note_front();
+    }
+
     /// Lets each named lease that still holds end at `until` instead; `None` gives the message
     /// back: it is due at once. What does not hold any more is passed over. Answers how many held.
     pub fn extend_each(&mut self, ids: &[LeaseId], until: Option<Time>) -> u64 {

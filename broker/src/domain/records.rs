@@ -257,6 +257,9 @@ pub struct SubscriptionRecord {
     /// How it acknowledges.
     #[serde(default)]
     pub ack_mode: AckMode,
+    /// Where goes what is handed out in vain (`ackMode: individual`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dead_letters: Option<DeadLetters>,
     /// Who may pull, in the order given.
     pub acl: Vec<UserId>,
     /// When it was made.
@@ -266,6 +269,16 @@ pub struct SubscriptionRecord {
     /// Alarms.
     #[serde(default, skip_serializing_if = "AlertSettings::is_empty")]
     pub alert: AlertSettings,
+}
+
+/// What becomes of a message that was handed out often and never acknowledged.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeadLetters {
+    /// It is published to this topic of the same project, whichever life of it there is then.
+    pub topic: TopicName,
+    /// After so many attempts, at least 1.
+    pub max_attempts: u32,
 }
 
 /// A position of a subscription, by name.

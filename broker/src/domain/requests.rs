@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::batch::Batch;
 use super::entry::{Entry, Mark};
-use super::ids::{Offset, UserId};
+use super::ids::{Offset, SubscriptionId, UserId};
 use clock::Time;
 
 /// How long a request is recognised, by the later of the wall clock and the topic's last entry.
@@ -56,7 +56,16 @@ impl Request {
     /// The request of `user` to publish `batch` under `key`. Two bodies that mean the same messages
     /// are the same request.
     pub fn new(user: UserId, key: &[u8], batch: &Batch) -> Self {
-        let id = Sha256::new().chain_update(user.0.as_bytes()).chain_update(key).finalize();
+        Self::by(user.0.as_bytes(), key, batch)
+    }
+
+    /// The broker's own: the subscription's message at `offset` becomes the dead letter `batch`.
+    pub fn dead_letter(subscription: SubscriptionId, offset: Offset, batch: &Batch) -> Self {
+        Self::by(subscription.0.as_bytes(), &offset.0.to_be_bytes(), batch)
+    }
+
+    fn by(who: &[u8], key: &[u8], batch: &Batch) -> Self {
+        let id = Sha256::new().chain_update(who).chain_update(key).finalize();
         Self { id: half(&id), digest: half(&Sha256::digest(batch.packed())) }
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::reply::Reply;
 use crate::domain::InvalidName;
-use crate::service::{Error, Invalid, StoreError, StoreFault};
+use crate::service::{Bounded, Error, Invalid, StoreError, StoreFault};
 
 /// Why a request is not answered with 200.
 #[derive(Debug, Clone)]
@@ -64,6 +64,8 @@ pub(super) mod argument {
         "Invalid ackDeadlineSeconds(needs value between 0 and 600) Arguments";
     pub(in super::super) const ACK_MODE: &str =
         "Invalid ackMode(needs value cumulative or individual) Arguments";
+    pub(in super::super) const DEAD_LETTERS: &str = "Invalid deadLetterPolicy(needs another topic of the project as deadLetterTopic, \
+         maxDeliveryAttempts from 1 to 100, and ackMode individual) Arguments";
     pub(in super::super) const ACK: &str = "Invalid ack parameter";
     pub(in super::super) const ACK_ID: &str = "Invalid ack id";
     pub(in super::super) const TOPIC_REF: &str = "Invalid Topic name";
@@ -235,6 +237,15 @@ fn fact(error: &Error) -> (u16, &'static str, Cow<'static, str>, Option<u32>) {
             (429, "RESOURCE_EXHAUSTED", "Object quota of the project is exhausted".into())
         }
         Error::KeyReused => (409, "CONFLICT", "Idempotency-Key was used for other messages".into()),
+        Error::Rate(rate, seconds) => {
+            let message = match rate {
+                Bounded::UserRequests => "Request quota of the user is exhausted",
+                Bounded::ProjectRequests => "Request quota of the project is exhausted",
+                Bounded::UserBytes => "Publish quota of the user is exhausted",
+                Bounded::ProjectBytes => "Publish quota of the project is exhausted",
+            };
+            return (429, "RESOURCE_EXHAUSTED", message.into(), Some(*seconds));
+        }
         Error::KeyQuota => {
             let message = "Too many Idempotency-Keys were used in the last ten minutes";
             return (429, "RESOURCE_EXHAUSTED", message.into(), Some(10));
@@ -281,7 +292,7 @@ mod tests {
 
     use super::{Duration, Refusal, argument};
     use crate::domain::InvalidName;
-    use crate::service::{Error, Invalid, NotBase64, StoreError, Violation};
+    use crate::service::{Bounded, Error, Invalid, NotBase64, StoreError, Violation};
 
     /// Everything the door may answer but 200: a change of wording shows here.
     #[test]
@@ -309,6 +320,7 @@ mod tests {
             argument::SUBSCRIPTION_ACL,
             argument::ACK_DEADLINE,
             argument::ACK_MODE,
+            argument::DEAD_LETTERS,
             argument::ACK,
             argument::ACK_ID,
             argument::TOPIC_REF,
@@ -379,6 +391,10 @@ mod tests {
             Error::ObjectQuota,
             Error::KeyReused,
             Error::KeyQuota,
+            Error::Rate(Bounded::UserRequests, 1),
+            Error::Rate(Bounded::ProjectRequests, 2),
+            Error::Rate(Bounded::UserBytes, 3),
+            Error::Rate(Bounded::ProjectBytes, 4),
             Error::Unavailable,
             Error::Store(StoreError::Unavailable),
             Error::Store(StoreError::Stopped),
@@ -417,6 +433,7 @@ mod tests {
 400 INVALID_ARGUMENT Invalid Subscription ACL Arguments
 400 INVALID_ARGUMENT Invalid ackDeadlineSeconds(needs value between 0 and 600) Arguments
 400 INVALID_ARGUMENT Invalid ackMode(needs value cumulative or individual) Arguments
+400 INVALID_ARGUMENT Invalid deadLetterPolicy(needs another topic of the project as deadLetterTopic, maxDeliveryAttempts from 1 to 100, and ackMode individual) Arguments
 400 INVALID_ARGUMENT Invalid ack parameter
 400 INVALID_ARGUMENT Invalid ack id
 400 INVALID_ARGUMENT Invalid Topic name
@@ -483,6 +500,10 @@ mod tests {
 429 RESOURCE_EXHAUSTED Object quota of the project is exhausted
 409 CONFLICT Idempotency-Key was used for other messages
 429 RESOURCE_EXHAUSTED Too many Idempotency-Keys were used in the last ten minutes [retry after 10 s]
+429 RESOURCE_EXHAUSTED Request quota of the user is exhausted [retry after 1 s]
+429 RESOURCE_EXHAUSTED Request quota of the project is exhausted [retry after 2 s]
+429 RESOURCE_EXHAUSTED Publish quota of the user is exhausted [retry after 3 s]
+429 RESOURCE_EXHAUSTED Publish quota of the project is exhausted [retry after 4 s]
 503 UNAVAILABLE Service is temporarily unavailable [fault] [retry after 1 s]
 503 UNAVAILABLE Service is temporarily unavailable [fault] [retry after 1 s]
 503 UNAVAILABLE Service is temporarily unavailable [fault] [retry after 1 s]

@@ -1,12 +1,15 @@
-//! Ack ids of `ackMode: individual` on the wire: `projects/P/subscriptions/S:OFFSET-LEASE-LIFE`.
+//! `ackMode: individual` on the wire: ack ids, `projects/P/subscriptions/S:OFFSET-LEASE-LIFE`, and
+//! where dead letters go.
 
 use std::fmt::Write as _;
 
 use serde::de::MapAccess;
 
 use super::error::{Refusal, argument};
-use super::json::{Fields, List, Text, object};
-use crate::domain::{LeaseId, Offset};
+use super::json::{Fields, List, Text, Writer, integer, object, text};
+use super::subscriptions::short_name;
+use crate::domain::records::{AckMode, DeadLetters};
+use crate::domain::{LeaseId, Offset, ProjectName, TopicName};
 use crate::service::AckId;
 
 /// Appends an ack id; `prefix` is `projects/P/subscriptions/S:`.
@@ -64,6 +67,57 @@ fn parse(text: &str) -> Option<AckId> {
     }
     let lease = LeaseId { offset: Offset(digits(offset)?), number: digits(number)? };
     Some(AckId { life: u32::try_from(digits(life)?).ok()?, lease })
+}
+
+/// `deadLetterPolicy`, as Google names it; without a member it is none.
+#[derive(Default)]
+pub(super) struct DeadLetterPolicy {
+    topic: String,
+    attempts: i64,
+}
+
+impl<'de> Fields<'de> for DeadLetterPolicy {
+    fn field<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<bool, A::Error> {
+        match key {
+            "deadlettertopic" => self.topic = text(map)?,
+            "maxdeliveryattempts" => self.attempts = integer(map)?,
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+}
+
+impl DeadLetterPolicy {
+    /// What it says of a subscription of `topic`; 5 attempts if it does not say how many.
+    pub(super) fn settings(
+        &self,
+        topic: &TopicName,
+        mode: AckMode,
+    ) -> Result<Option<DeadLetters>, Refusal> {
+        const INVALID: Refusal = Refusal::Argument(argument::DEAD_LETTERS);
+        if self.topic.is_empty() && self.attempts == 0 {
+            return Ok(None);
+        }
+        let name: TopicName =
+            short_name(&self.topic).and_then(|name| name.parse().ok()).ok_or(INVALID)?;
+        let max_attempts = match self.attempts {
+            0 => 5,
+            attempts => u32::try_from(attempts).map_err(|_| INVALID)?,
+        };
+        if mode != AckMode::Individual || name == *topic || !(1..=100).contains(&max_attempts) {
+            return Err(INVALID);
+        }
+        Ok(Some(DeadLetters { topic: name, max_attempts }))
+    }
+}
+
+/// Shows where dead letters go.
+pub(super) fn write_policy(json: &mut Writer, project: &ProjectName, letters: &DeadLetters) {
+    let DeadLetters { topic, max_attempts } = letters;
+    json.key("deadLetterPolicy").object(|json| {
+        json.key("deadLetterTopic").text(&format!("/projects/{project}/topics/{topic}"));
+        json.key("maxDeliveryAttempts").number(*max_attempts);
+    });
 }
 
 /// Digits alone: what was never written is not understood.

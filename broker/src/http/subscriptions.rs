@@ -69,7 +69,9 @@ pub(super) async fn create(
         "individual" => AckMode::Individual,
         _ => return Err(Refusal::Argument(argument::ACK_MODE)),
     };
-    let new = NewSubscription { topic, ack_deadline_seconds, ack_mode, alert };
+    let Object(dead_letters) = new.dead_letters;
+    let dead_letters = dead_letters.settings(&topic, ack_mode)?;
+    let new = NewSubscription { topic, ack_deadline_seconds, ack_mode, dead_letters, alert };
     Ok(reply(&call.broker.create_subscription(caller, name, new, push.is_wanted).await?))
 }
 
@@ -78,6 +80,7 @@ struct Body {
     topic: String,
     ack_deadline_seconds: i64,
     ack_mode: String,
+    dead_letters: Object<leases::DeadLetterPolicy>,
     push_config: Object<PushConfig>,
     alert: Alert,
 }
@@ -88,6 +91,7 @@ impl<'de> Fields<'de> for Body {
             "topic" => self.topic = text(map)?,
             "ackdeadlineseconds" => self.ack_deadline_seconds = integer(map)?,
             "ackmode" => self.ack_mode = text(map)?,
+            "deadletterpolicy" => self.dead_letters = map.next_value()?,
             "pushconfig" => self.push_config = map.next_value()?,
             "alert" => self.alert = map.next_value()?,
             _ => return Ok(false),
@@ -98,7 +102,7 @@ impl<'de> Fields<'de> for Body {
 
 /// The short name in a reference to a topic; `None` when it is none. As lenient as AMS (O16), also
 /// about a leading slash (O17); the project in it does not matter, the path's is used (O15).
-fn short_name(reference: &str) -> Option<&str> {
+pub(super) fn short_name(reference: &str) -> Option<&str> {
     let reference = reference.strip_prefix('/').unwrap_or(reference);
     let segments: Vec<_> = reference.split('/').collect();
     match segments.as_slice() {
@@ -301,6 +305,9 @@ fn write(json: &mut Writer, subscription: &SubscriptionView) {
         // Clients of AMS know nothing of it.
         if subscription.ack_mode != AckMode::Cumulative {
             json.key("ackMode").text(subscription.ack_mode.as_str());
+        }
+        if let Some(dead_letters) = &subscription.dead_letters {
+            leases::write_policy(json, project, dead_letters);
         }
         json.key("createdOn").text(&subscription.created.to_seconds_text());
         alert::write(json, &subscription.alert);

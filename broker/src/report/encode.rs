@@ -108,6 +108,7 @@ impl Record {
             (&SUB_NACKED, counters.nacks),
             (&SUB_EXTENSIONS, counters.extensions),
             (&SUB_EXPIRED, counters.expired),
+            (&SUB_DEAD_LETTERED, counters.dead_lettered),
             (&SUB_SKIPPED, counters.skipped),
             (&SUB_REPLAYED, counters.replayed),
             (&SUB_LOST_NEVER_ACKED, counters.lost_never_acked),

@@ -1,5 +1,6 @@
 //! Why a verb stopped: facts, named once, translated by each door in one exhaustive table.
 
+use super::quotas::Rate as Bounded;
 use crate::domain::{InvalidName, ProjectName};
 use crate::schema::{Invalid, NotBase64};
 use crate::store::StoreError;
@@ -152,6 +153,9 @@ pub enum Error {
     /// As many idempotency keys as can be remembered were used lately.
     #[error("too many idempotency keys")]
     KeyQuota,
+    /// A rate is used up: which, and after how many seconds to come again.
+    #[error("{0:?} over their rate")]
+    Rate(Bounded, u32),
     /// The outcome is unknown, the broker drains, or a queue is full: the client should come again.
     #[error("temporarily unavailable")]
     Unavailable,

@@ -66,7 +66,15 @@ impl Target {
         let mut retry = self.broker.retry();
         loop {
             self.settle(&mut gate).await?;
-            let Place { record, topic, head, facts, holes, .. } = self.place_now().await?;
+            let place = self.place_now().await?;
+            let buried = self.bury(&place).await;
+            if !buried.is_empty() {
+                let mut progress = place.facts.progress;
+                progress.bury(&buried, self.now());
+                self.save(&mut gate, progress, &mut retry).await?;
+                continue;
+            }
+            let Place { record, topic, head, facts, holes, .. } = place;
             let topic = topic.ok_or(Error::TopicGone)?;
             let mut progress = facts.progress;
             let runs = progress.takeable(want, &head, &holes);
@@ -96,7 +104,7 @@ impl Target {
     }
 
     /// Reads the messages of the runs, up to about `bytes` bytes, at least one.
-    async fn pick(
+    pub(super) async fn pick(
         &self,
         topic: TopicId,
         runs: &[(Offset, Offset)],
@@ -191,11 +199,11 @@ impl Target {
 
 /// Messages of a pull.
 #[derive(Default)]
-struct Picked {
+pub(super) struct Picked {
     /// What they lie in, ascending, and nothing else.
-    entries: Vec<Arc<Entry>>,
+    pub(super) entries: Vec<Arc<Entry>>,
     /// Offset and AMS bytes of each.
-    taken: Vec<(Offset, u64)>,
+    pub(super) taken: Vec<(Offset, u64)>,
 }
 
 /// Where the first of the runs ends, or one behind it that is reached by small gaps.

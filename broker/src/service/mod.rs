@@ -11,6 +11,7 @@ mod audit;
 mod catalogue;
 mod check;
 mod commit;
+mod dead_letters;
 mod deliver;
 mod error;
 mod facts;
@@ -24,6 +25,7 @@ mod projects;
 mod publish;
 mod pull;
 mod queue;
+mod quotas;
 mod read;
 mod registrations;
 mod requests;
@@ -70,6 +72,7 @@ pub use lease::AckId;
 pub use node::{NodeFigures, nodes};
 pub use publish::Publisher;
 pub use pull::Puller;
+pub use quotas::{Rate as Bounded, Rates};
 pub use read::{From as ReadFrom, Read};
 pub use rights::Caller;
 pub use roles::{RoleSettings, Roles};
@@ -89,6 +92,7 @@ use catalogue::{Cell, ProjectIndex, ServiceIndex};
 use deliver::SubscriptionState;
 use feed::{Calls, StoreFaults};
 use queue::TopicState;
+use quotas::Quotas;
 use tokens::Seal;
 
 /// Why a message is refused by its schema; doors tell it.
@@ -115,6 +119,8 @@ pub struct Settings {
     pub retention: Retention,
     /// Most packed bytes that the topics of one project keep together; 0 = no bound.
     pub bytes_per_project: u64,
+    /// How often somebody may ask.
+    pub rates: Rates,
 }
 
 /// How long topics keep their messages.
@@ -159,6 +165,7 @@ struct Inner {
     audited: AtomicU64,
     /// How many requests all topics remember.
     requests: AtomicUsize,
+    quotas: Quotas,
 }
 
 /// The broker could not be started on this store.

@@ -11,6 +11,7 @@ use tokio_util::task::TaskTracker;
 use super::catalogue::{Cell, Index, ProjectIndex, ServiceIndex};
 use super::deliver::SubscriptionState;
 use super::feed::{Calls, StoreFaults};
+use super::quotas::Quotas;
 use super::tokens::Seal;
 use super::{Broker, Error, Inner, OpenError, Settings};
 use crate::clock::Clock;
@@ -42,6 +43,7 @@ impl Broker {
             projects.entry(*id).or_insert_with(empty);
         }
         let subscriptions = load_progress(&store, &projects).await?;
+        let quotas = Quotas::new(settings.rates, Arc::clone(&clock));
         let broker = Self(Arc::new(Inner {
             store,
             clock,
@@ -61,6 +63,7 @@ impl Broker {
             store_faults: StoreFaults::default(),
             audited: AtomicU64::new(0),
             requests: AtomicUsize::new(0),
+            quotas,
         }));
         broker.find_last_audit();
         broker.finish_projects().await.map_err(refusal)?;

@@ -17,7 +17,8 @@ use crate::domain::records::TopicRecord;
 use crate::domain::requests::Requests;
 use crate::domain::roles::ProjectRole;
 use crate::domain::{
-    Batch, BatchBuilder, Head, Holes, Known, Mark, Offset, Request, TopicId, TopicName, UserId,
+    Batch, BatchBuilder, Head, Holes, Known, Mark, Offset, ProjectId, Request, TopicId, TopicName,
+    UserId,
 };
 use crate::store::{Outcome, StoreError};
 
@@ -28,6 +29,9 @@ pub struct Publisher {
     record: Arc<TopicRecord>,
     schema: Option<Arc<KnownSchema>>,
     user: UserId,
+    project_id: ProjectId,
+    /// Whether rates hold for it.
+    bounded: bool,
 }
 
 impl Publisher {
@@ -41,7 +45,7 @@ impl Publisher {
     /// `KeyReused`: the key was used for other messages. `KeyQuota`: too many keys. The schema's
     /// findings, `ByteQuota`, `TopicNotFound`, `Unavailable`, the store.
     pub async fn publish(self, batch: Batch, key: Option<&[u8]>) -> Result<Offset, Error> {
-        let Self { broker, project, record, schema, user } = self;
+        let Self { broker, project, record, schema, user, project_id, bounded } = self;
         if broker.is_draining() {
             return Err(Error::Unavailable);
         }
@@ -57,23 +61,42 @@ impl Publisher {
         if let Some(schema) = schema {
             schema.judge(&batch)?;
         }
-        let topic = broker.topic_state(record.id).await?.ok_or(Error::TopicNotFound)?;
         if batch.is_empty() {
+            let topic = broker.topic_state(record.id).await?.ok_or(Error::TopicNotFound)?;
             return Ok(topic.head().next);
         }
-        let quota = broker.0.settings.bytes_per_project;
+        if bounded {
+            let bytes = batch.packed().len() as u64;
+            broker.0.quotas.publish(user, project_id, bytes)?;
+        }
+        broker.append_batch(project, &record, batch, request).await
+    }
+}
+
+impl Broker {
+    /// Appends a batch that is not empty, if the project has room, and waits for it until the
+    /// deadline.
+    pub(super) async fn append_batch(
+        &self,
+        project: Arc<Cell<ProjectIndex>>,
+        record: &TopicRecord,
+        batch: Batch,
+        request: Option<Request>,
+    ) -> Result<Offset, Error> {
+        let topic = self.topic_state(record.id).await?.ok_or(Error::TopicNotFound)?;
+        let quota = self.0.settings.bytes_per_project;
         // What is on its way is not counted yet: the quota may be passed by as much.
         let size = signed(batch.packed().len() as u64);
         if quota > 0 && project.stored().saturating_add(size) > signed(quota) {
             return Err(Error::ByteQuota);
         }
-        let deadline = broker.0.settings.deadline;
+        let deadline = self.0.settings.deadline;
         let (answer, answered) = oneshot::channel();
         let commits = topic.enter(Waiting { batch, request, answer, repeats: Vec::new() })?;
         let answered = async {
             if commits {
-                let first = commit_first(broker.clone(), project, topic);
-                Errand::new(broker, first).await;
+                let first = commit_first(self.clone(), project, topic);
+                Errand::new(self.clone(), first).await;
             }
             answered.await
         };
@@ -164,12 +187,24 @@ impl Broker {
             (record, schema)
         };
         caller.passes(&ProjectRole::Publisher, &record.acl)?;
-        Ok(Publisher { broker: self.clone(), project, record, schema, user: caller.user() })
+        Ok(Publisher {
+            broker: self.clone(),
+            project,
+            record,
+            schema,
+            user: caller.user(),
+            project_id: caller.project()?,
+            bounded: !caller.is_service_admin(),
+        })
     }
 
     /// What is known of a request whose topic may not have been met yet. It is found out by a task of
     /// its own: whoever hangs up leaves its result to the next one.
-    async fn known_before(&self, record: &TopicRecord, request: Request) -> Result<Known, Error> {
+    pub(super) async fn known_before(
+        &self,
+        record: &TopicRecord,
+        request: Request,
+    ) -> Result<Known, Error> {
         let (broker, id, holes) = (self.clone(), record.id, record.holes.clone());
         self.run(async move {
             let topic = broker.topic_state(id).await?.ok_or(Error::TopicNotFound)?;

@@ -66,7 +66,7 @@ impl Caller {
 impl Broker {
     /// The gate: who is it, and may it? In the order of `ams-contract.md` 1.4 steps 4-7: no token = `Unauthorized`; unknown
     /// project = `ProjectNotFound` (except for `Route::ProjectsCreate`); token unknown or no role here = `Unauthorized`; role table
-    /// = `Forbidden`. A pull denied to a role or to an unknown (revoked) token is counted on its subscription by [`Self::pull_denied`].
+    /// = `Forbidden`; then `Rate`. A pull denied to a role or to an unknown (revoked) token is counted on its subscription by [`Self::pull_denied`].
     /// A draining broker admits nobody: `Unavailable`.
     pub fn admit(
         &self,
@@ -96,6 +96,10 @@ impl Broker {
         }
         if !self.0.settings.roles.allow(route, &project_roles, &service_roles) {
             return Err(Error::Forbidden);
+        }
+        // Whoever may mend what runs away is not held up by it.
+        if !service_roles.contains(&ServiceRole::ServiceAdmin) {
+            self.0.quotas.request(user.id, found.map(|project| project.id))?;
         }
         Ok(Caller {
             user: user.id,

@@ -63,7 +63,7 @@ impl Broker {
         state.index.subscriptions.get(name).cloned().ok_or(Error::SubscriptionNotFound)
     }
 
-    /// A new subscription, at the durable end of its topic. `TopicNotFound`, then (if `push`) `PushDisabled`, then `SubscriptionExists`.
+    /// A new subscription, at the durable end of its topic. `TopicNotFound`, also for dead letters, then (if `push`) `PushDisabled`, then `SubscriptionExists`.
     pub async fn create_subscription(
         &self,
         caller: &Caller,
@@ -73,6 +73,9 @@ impl Broker {
     ) -> Result<SubscriptionView, Error> {
         let project = caller.project()?;
         self.topic_record(project, &new.topic)?;
+        if let Some(dead_letters) = &new.dead_letters {
+            self.topic_record(project, &dead_letters.topic)?;
+        }
         if push {
             return Err(Error::PushDisabled);
         }
@@ -127,6 +130,7 @@ impl Broker {
                 ended: BTreeMap::new(),
                 ack_deadline_seconds: new.ack_deadline_seconds,
                 ack_mode: new.ack_mode,
+                dead_letters: new.dead_letters.clone(),
                 acl: Vec::new(),
                 created: by.time,
                 created_by: by.user,
@@ -254,6 +258,7 @@ fn view(project: &ProjectName, record: &SubscriptionRecord) -> SubscriptionView 
         topic: record.topic.clone(),
         ack_deadline_seconds: record.ack_deadline_seconds,
         ack_mode: record.ack_mode,
+        dead_letters: record.dead_letters.clone(),
         created: record.created,
         alert: record.alert.clone(),
     }

@@ -37,6 +37,7 @@ impl Broker {
                     self.sweep().await;
                     self.refresh_heads().await;
                     self.forget_requests();
+                    self.0.quotas.forget();
                     self.save_last_pulls().await;
                 }
             }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::domain::records::{AckMode, RegistrationStatus};
+use crate::domain::records::{AckMode, DeadLetters, RegistrationStatus};
 use crate::domain::roles::{ProjectRole, ServiceRole};
 use crate::domain::{
     AlertSettings, Entry, Leased, Offset, ProjectName, RegistrationId, RetentionSettings, SchemaId,
@@ -82,6 +82,8 @@ pub struct SubscriptionView {
     pub ack_deadline_seconds: i64,
     /// How it acknowledges.
     pub ack_mode: AckMode,
+    /// Where goes what is handed out in vain.
+    pub dead_letters: Option<DeadLetters>,
     /// When it was made.
     pub created: Time,
     /// May be empty.
@@ -253,6 +255,8 @@ pub struct NewSubscription {
     pub ack_deadline_seconds: i64,
     /// For as long as it lives.
     pub ack_mode: AckMode,
+    /// Another topic of the project; only under `AckMode::Individual`.
+    pub dead_letters: Option<DeadLetters>,
     /// May be empty.
     pub alert: AlertSettings,
 }

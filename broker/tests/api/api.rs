@@ -61,6 +61,7 @@ pub(crate) async fn broker_on(store: Arc<dyn Store>, clock: Arc<ManualClock>) ->
         pull_messages: 10_000,
         pull_bytes: 64 << 20,
         bytes_per_project: 0,
+        rates: service::Rates::default(),
         retention: service::Retention { default: 7 * DAY, max: 30 * DAY, every: DAY },
     };
     Broker::open(store, clock, [7; 32], settings, TaskTracker::new()).await.unwrap()

@@ -83,6 +83,7 @@ async fn the_page_shows_every_figure_with_counters_at_zero_from_the_start() {
     ams_subscription_acked_messages_total{project="proj",subscription="sub"} 7
     ams_subscription_available_messages{project="proj",subscription="sub"} 3
     ams_subscription_backlog_messages{project="proj",subscription="sub"} 3
+    ams_subscription_dead_lettered_messages_total{project="proj",subscription="sub"} 0
     ams_subscription_deadline_extensions_total{project="proj",subscription="sub"} 0
     ams_subscription_delivered_bytes_total{project="proj",subscription="sub"} 0
     ams_subscription_delivered_messages_total{project="proj",subscription="sub"} 12

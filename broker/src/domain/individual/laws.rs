@@ -26,6 +26,7 @@ enum Event {
     /// Of the latest pull.
     AckLatest(u8),
     Nack(Vec<u16>),
+    Bury(u32),
     Extend(Vec<u16>, u64),
     Wait(u64),
     Seek(u8),
@@ -42,6 +43,7 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
         4 => ids().prop_map(Event::Ack),
         6 => any::<u8>().prop_map(Event::AckLatest),
         3 => ids().prop_map(Event::Nack),
+        2 => (1..4u32).prop_map(Event::Bury),
         3 => (ids(), 1..30u64).prop_map(|(ids, seconds)| Event::Extend(ids, seconds)),
         4 => (0..9u64).prop_map(Event::Wait),
         1 => any::<u8>().prop_map(Event::Seek),
@@ -56,6 +58,7 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
 enum Fate {
     Pending,
     Acked,
+    Buried,
     Skipped,
     Lost,
 }
@@ -74,6 +77,7 @@ struct World {
     /// Where in `ids` the latest pull begins.
     pulled: usize,
     acked: u64,
+    buried: u64,
     expired: u64,
     delivered: u64,
     late: u64,
@@ -94,6 +98,7 @@ impl World {
             ids: Vec::new(),
             pulled: 0,
             acked: 0,
+            buried: 0,
             expired: 0,
             delivered: 0,
             late: 0,
@@ -223,6 +228,21 @@ impl World {
         self.progress.extend_each(ids, until);
     }
 
+    fn bury(&mut self, attempts: u32) {
+        self.fold();
+        let spent = self.latest.iter().filter(|(_, (_, end, n))| end.is_none() && *n >= attempts);
+        let spent: Vec<(Offset, u32)> =
+            spent.map(|(offset, (_, _, n))| (Offset(*offset), *n)).take(2).collect();
+        assert_eq!(self.progress.spent(attempts, 2), spent);
+        let spent: Vec<Offset> = spent.into_iter().map(|(offset, _)| offset).collect();
+        for offset in &spent {
+            self.latest.remove(&offset.0);
+            *self.fate(offset.0) = Fate::Buried;
+            self.buried += 1;
+        }
+        self.progress.bury(&spent, self.now);
+    }
+
     fn chosen(&self, which: &[u16]) -> Vec<LeaseId> {
         let id = |which: &u16| self.ids.get(usize::from(*which) % self.ids.len().max(1)).copied();
         which.iter().filter_map(id).collect()
@@ -246,6 +266,7 @@ impl World {
                     latest.filter(|(at, _)| some >> (at % 8) & 1 == 1).map(|(_, id)| *id).collect();
                 self.ack(&ids);
             }
+            Event::Bury(attempts) => self.bury(*attempts),
             Event::Nack(which) => self.extend(&self.chosen(which), None),
             Event::Extend(which, seconds) => self.extend(&self.chosen(which), Some(*seconds)),
             Event::Trim(part) => self.head.start = Offset(self.place(*part)),
@@ -284,7 +305,7 @@ impl World {
         let facts = self.facts();
         let p = &facts.progress;
         let c = &p.counters;
-        let gone = c.acked + c.skipped + c.lost.total();
+        let gone = c.acked + c.dead_lettered + c.skipped + c.lost.total();
         assert_eq!(facts.backlog + gone, facts.enqueued + c.replayed, "the books balance");
         assert!(p.position <= self.head.next && p.position >= self.head.start);
         assert!(p.frontier <= self.head.next);
@@ -333,6 +354,7 @@ impl World {
         assert_eq!((c.delivered, c.delivered_bytes), (self.delivered, self.delivered));
         assert_eq!((c.late_acks, c.refused_acks), (self.late, self.refused));
         assert_eq!((c.nacks, c.extensions), (self.nacks, self.extensions));
+        assert_eq!(c.dead_lettered, self.buried);
     }
 }
 

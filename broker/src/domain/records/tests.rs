@@ -205,6 +205,7 @@ prop_compose! {
             ended: ended.into_iter().map(|(topic, end)| (topic, Offset(end))).collect(),
             ack_deadline_seconds,
             ack_mode: AckMode::Cumulative,
+            dead_letters: None,
             acl,
             created,
             created_by,

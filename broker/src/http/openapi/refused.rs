@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::super::error::Refusal;
 use super::told::{Body, Limits, NUMBER, TEXT, Token, Told};
 use crate::domain::InvalidName;
-use crate::service::{Error, Route, StoreError};
+use crate::service::{Bounded, Error, Route, StoreError};
 
 /// All that a route may answer but 200: what it says itself and what follows from its row.
 pub(super) fn all(
@@ -29,6 +29,10 @@ pub(super) fn all(
     if route.is_some() {
         let gate = [Error::Unauthorized, Error::Forbidden, Error::Unavailable];
         refusals.extend(gate.map(Refusal::Fact));
+        refusals.push(Refusal::Fact(Error::Rate(Bounded::UserRequests, 1)));
+        if pattern.contains("{project}") {
+            refusals.push(Refusal::Fact(Error::Rate(Bounded::ProjectRequests, 1)));
+        }
     }
     refusals.extend(told.refusals.iter().cloned());
     if !matches!(told.body, Body::Unread) {

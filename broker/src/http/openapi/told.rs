@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::super::error::{Refusal, argument};
 use super::ANY;
 use crate::domain::InvalidName;
-use crate::service::{Error, Invalid, NotBase64, Route, Violation};
+use crate::service::{Bounded, Error, Invalid, NotBase64, Route, Violation};
 
 /// Stands in a refusal for a text that differs from answer to answer.
 pub(super) const TEXT: &str = "{}";
@@ -324,7 +324,7 @@ pub(super) fn of(route: Route, limits: Limits) -> Told {
                 .takes("NewSubscription")
                 .gives("Subscription")
                 .arguments([argument::SUBSCRIPTION, argument::ALERT, argument::TOPIC_REF])
-                .arguments([argument::ACK_MODE])
+                .arguments([argument::ACK_MODE, argument::DEAD_LETTERS])
                 .facts([TopicNotFound, Error::SubscriptionExists, Error::PushDisabled, ObjectQuota])
         }
         Route::SubscriptionsDelete => told("Deletes a subscription.").facts([SubscriptionNotFound]),
@@ -404,6 +404,7 @@ pub(super) fn of(route: Route, limits: Limits) -> Told {
             ])
             .facts([TopicNotFound, Error::ByteQuota, Error::SchemaUnusable])
             .facts([Error::KeyReused, Error::KeyQuota])
+            .facts([Bounded::UserBytes, Bounded::ProjectBytes].map(|rate| Error::Rate(rate, 1)))
             .facts(findings()),
         Route::TopicsModifyAcl => told("Replaces the publishers that may publish.")
             .takes("Acl")

@@ -52,6 +52,7 @@ impl World {
             pull_messages: 100,
             pull_bytes: 1 << 20,
             bytes_per_project: 0,
+            rates: service::Rates::default(),
             retention: service::Retention { default: WEEK, max: WEEK, every: WEEK },
         };
         let time = Arc::clone(&clock);
@@ -99,6 +100,7 @@ impl World {
             topic: name(topic),
             ack_deadline_seconds: 10,
             ack_mode: crate::domain::records::AckMode::Cumulative,
+            dead_letters: None,
             alert,
         };
         self.broker.create_subscription(&caller, &name(new), wanted, false).await.unwrap();

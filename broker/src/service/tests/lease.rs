@@ -1,6 +1,7 @@
 //! `ackMode: individual`: leases, acknowledgements by message, giving back, and what survives.
 
 use super::*;
+use crate::domain::records::DeadLetters;
 use crate::service::AckId;
 use crate::store::{Call, Fault, MessageLog as _, StoreError};
 
@@ -224,4 +225,115 @@ impl World {
         self.clock.advance(Duration::from_secs(11));
         self.pull("s", 9).await.unwrap()
     }
+}
+
+/// A world whose subscription `s` gives a message up after `attempts`, to topic `d`, of which `l`
+/// is a subscription.
+async fn with_dead_letters(settings: Settings, attempts: u32) -> World {
+    let world = World::with(settings).await;
+    world.project("p").await;
+    world.topic("t").await.unwrap();
+    world.topic("d").await.unwrap();
+    world.subscription("l", "d").await.unwrap();
+    let dead_letters = Some(DeadLetters { topic: name("d"), max_attempts: attempts });
+    let wish = NewSubscription { ack_mode: AckMode::Individual, dead_letters, ..onto("t") };
+    let caller = world.root(Route::SubscriptionsCreate);
+    world.broker.create_subscription(&caller, &name("s"), wish, false).await.unwrap();
+    world
+}
+
+/// Attributes and text of each message, as one line.
+fn lines(pulled: &Pulled) -> Vec<String> {
+    let line = |message: Result<crate::domain::MessageRef<'_>, _>| {
+        let message = message.unwrap();
+        let mut text = String::new();
+        message.data.write_text(&mut text);
+        let attributes = message.attributes.iter().map(|(k, v)| format!("{k}={v}"));
+        attributes.chain([text]).collect::<Vec<_>>().join(" ")
+    };
+    pulled.entries.iter().flat_map(|entry| entry.batch.messages().map(line)).collect()
+}
+
+#[tokio::test]
+async fn what_is_handed_out_in_vain_becomes_a_dead_letter_and_holds_nobody_up() {
+    let world = with_dead_letters(settings(), 2).await;
+    world.publish("t", &["YQ==", "not base64"]).await.unwrap();
+    for attempt in 1..=2 {
+        let pulled = world.pull("s", 9).await.unwrap();
+        let all: Vec<_> = if attempt == 1 { vec![(0, 1), (1, 1)] } else { vec![(0, 2)] };
+        assert_eq!(out(&pulled), all);
+        if attempt == 1 {
+            world.ack_each(&ids(&pulled)[1..]).await.unwrap();
+        }
+        world.clock.advance(Duration::from_secs(11));
+    }
+    world.publish("t", &["c"]).await.unwrap();
+    assert_eq!(out(&world.pull("s", 9).await.unwrap()), [(2, 1)]);
+    let facts = world.facts("s").facts;
+    let counters = facts.progress.counters;
+    assert_eq!((counters.dead_lettered, counters.acked, facts.backlog), (1, 1, 1));
+    assert_eq!(facts.progress.position, Offset(2));
+    let dead = world.pull("l", 9).await.unwrap();
+    let [letter] = &lines(&dead)[..] else { panic!("{:?}", lines(&dead)) };
+    assert_eq!(
+        letter,
+        "amsDeadLetterDeliveryAttempts=2 amsDeadLetterOffset=0 \
+         amsDeadLetterPublishTime=1970-01-12T13:46:40Z \
+         amsDeadLetterSubscription=projects/p/subscriptions/s YQ=="
+    );
+}
+
+#[tokio::test]
+async fn many_dead_letters_are_moved_whole_and_once_whatever_is_cut() {
+    for fault in [Fault::LoseReply, Fault::LoseRequest, Fault::Refuse(StoreError::Unavailable)] {
+        for (call, place) in
+            [(Call::Commit, 1), (Call::Commit, 2), (Call::Save, 1), (Call::Scan, 1)]
+        {
+            let mut world = with_dead_letters(settings(), 1).await;
+            world.publish("t", &["x"; 250]).await.unwrap();
+            assert_eq!(world.pull("s", 999).await.unwrap().count, 250);
+            world.clock.advance(Duration::from_secs(11));
+            world.store.fail(call, place, fault.clone());
+            // Where letters cannot be written their messages come again.
+            let first = world.pull("s", 999).await.map(|pulled| pulled.count);
+            if !matches!(first, Ok(0)) {
+                world.clock.advance(Duration::from_secs(11));
+                world = world.restarted().await;
+                assert_eq!(world.pull("s", 999).await.unwrap().count, 0, "{fault:?} {call:?}");
+            }
+            let dead = world.pull("l", 999).await.unwrap();
+            assert_eq!(dead.count, 250, "{fault:?} {call:?} {place} {first:?}");
+            let mut offsets: Vec<u64> = lines(&dead)
+                .iter()
+                .map(|line| {
+                    let offset = line.split("Offset=").nth(1).unwrap();
+                    offset.split(' ').next().unwrap().parse().unwrap()
+                })
+                .collect();
+            offsets.sort_unstable();
+            assert_eq!(offsets, (0..250).collect::<Vec<_>>());
+            let counters = world.facts("s").facts.progress.counters;
+            assert_eq!((counters.dead_lettered, world.facts("s").facts.backlog), (250, 0));
+        }
+    }
+}
+
+#[tokio::test]
+async fn without_its_topic_or_room_a_message_is_handed_out_again() {
+    let world = with_dead_letters(settings(), 1).await;
+    world.publish("t", &["a"]).await.unwrap();
+    assert_eq!(out(&world.pull("s", 9).await.unwrap()), [(0, 1)]);
+    world.delete_topic("d").await.unwrap();
+    world.clock.advance(Duration::from_secs(11));
+    assert_eq!(out(&world.pull("s", 9).await.unwrap()), [(0, 2)]);
+    // It is found by its name.
+    world.topic("d").await.unwrap();
+    world.clock.advance(Duration::from_secs(11));
+    assert_eq!(world.pull("s", 9).await.unwrap().count, 0);
+    assert_eq!(world.pull("l", 9).await.unwrap().count, 1);
+    let world = with_dead_letters(Settings { bytes_per_project: 4, ..settings() }, 1).await;
+    world.publish("t", &["a"]).await.unwrap();
+    world.pull("s", 9).await.unwrap();
+    world.clock.advance(Duration::from_secs(11));
+    assert_eq!(out(&world.pull("s", 9).await.unwrap()), [(0, 2)]);
 }

@@ -18,6 +18,7 @@ mod holes;
 mod lease;
 mod publish;
 mod quota;
+mod rates;
 mod read;
 mod requests;
 mod retention;
@@ -54,6 +55,7 @@ fn settings() -> Settings {
         pull_messages: 1_000,
         pull_bytes: 1 << 20,
         bytes_per_project: 0,
+        rates: Rates::default(),
         retention: RETENTION,
     }
 }
@@ -215,6 +217,7 @@ fn onto(topic: &str) -> NewSubscription {
         topic: name(topic),
         ack_deadline_seconds: 10,
         ack_mode: AckMode::Cumulative,
+        dead_letters: None,
         alert: AlertSettings::default(),
     }
 }

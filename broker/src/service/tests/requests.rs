@@ -133,7 +133,8 @@ async fn what_somebody_else_wrote_meanwhile_is_seen_before_it_is_written_again()
 
 #[tokio::test]
 async fn a_repeat_needs_no_room_and_a_damaged_log_answers_for_nothing() {
-    let mut world = World::with(Settings { bytes_per_project: 10, ..settings() }).await;
+    let bytes_per_project = batch(&["aaaa"]).packed().len() as u64;
+    let mut world = World::with(Settings { bytes_per_project, ..settings() }).await;
     world.furnish().await;
     world.keyed("k", &["aaaa"]).await.unwrap();
     assert!(matches!(world.keyed("l", &["a"]).await, Err(Error::ByteQuota)));
