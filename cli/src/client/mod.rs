@@ -6,12 +6,14 @@ mod acl;
 mod alerts;
 mod audit;
 mod contexts;
+mod messages;
 mod names;
 mod options;
 mod place;
 mod projects;
 mod publish;
 mod pull;
+mod retry;
 mod seek;
 mod server;
 mod session;
@@ -19,6 +21,7 @@ mod shell;
 mod source;
 mod subscriptions;
 mod table;
+mod tail;
 mod topics;
 mod users;
 
@@ -90,6 +93,13 @@ pub(crate) enum Command {
         #[command(flatten)]
         at: Connection,
     },
+    /// Print the messages of a topic without a subscription: nothing moves, nothing is left behind
+    Tail {
+        #[command(flatten)]
+        options: tail::Options,
+        #[command(flatten)]
+        at: Connection,
+    },
     /// Let a subscription have messages again, from a time on
     Replay {
         #[command(flatten)]
@@ -137,6 +147,7 @@ pub(crate) fn main(
         | Command::Acl { at, .. }
         | Command::Publish { at, .. }
         | Command::Pull { at, .. }
+        | Command::Tail { at, .. }
         | Command::Replay { at, .. }
         | Command::Audit { at, .. } => at,
     };
@@ -153,6 +164,7 @@ pub(crate) fn main(
             Command::Acl { what, .. } => acl::run(&session, what).await,
             Command::Publish { options, .. } => publish::run(&session, options).await,
             Command::Pull { options, .. } => pull::run(&session, options).await,
+            Command::Tail { options, .. } => tail::run(&session, options).await,
             Command::Replay { options, .. } => seek::replay(&session, options).await,
             Command::Audit { options, .. } => audit::run(&session, options).await,
         }

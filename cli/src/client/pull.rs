@@ -1,26 +1,19 @@
 //! `ams pull`.
 
-use std::io::{self, IsTerminal as _, Write as _};
-use std::time::Duration;
-
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use clap::Args;
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use super::messages;
 use super::names::Name;
 use super::options::Output;
+use super::retry::{FOLLOW, Pause};
 use super::server::CallError;
 use super::session::{Session, elements};
+use super::table::printable;
 use crate::failure::Failure;
 use crate::print;
 use crate::run::Signals;
-
-/// How long a pull of `--follow` waits for a message, s.
-const FOLLOW: u64 = 30;
-/// Shortest and longest pause before another try.
-const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(15));
 
 /// What to pull, and how.
 #[derive(Debug, Clone, Args)]
@@ -50,7 +43,7 @@ pub(super) async fn run(session: &Session, options: &Options) -> Result<(), Fail
     if !options.follow {
         let messages = pull(session, &path, options.max, options.wait).await;
         let messages = messages.map_err(|error| session.failure(&error))?;
-        write(&messages, session.output)?;
+        write(session, &messages)?;
         if options.ack {
             acknowledge(session, &path, &messages)
                 .await
@@ -61,7 +54,7 @@ pub(super) async fn run(session: &Session, options: &Options) -> Result<(), Fail
         return Ok(());
     }
     let mut signals = Signals::listen()?;
-    let mut pause = PAUSE.0;
+    let mut pause = Pause::default();
     loop {
         let pulled = tokio::select! {
             pulled = pull(session, &path, options.max, Some(FOLLOW)) => pulled,
@@ -69,13 +62,13 @@ pub(super) async fn run(session: &Session, options: &Options) -> Result<(), Fail
         };
         let outcome = match pulled {
             Ok(messages) => {
-                write(&messages, session.output)?;
+                write(session, &messages)?;
                 acknowledge(session, &path, &messages).await
             }
             Err(error) => Err(error),
         };
         let Err(error) = outcome else {
-            pause = PAUSE.0;
+            pause = Pause::default();
             continue;
         };
         let comes_again = is_late(&error);
@@ -84,11 +77,28 @@ pub(super) async fn run(session: &Session, options: &Options) -> Result<(), Fail
         }
         print::note(&format!("{error}{}\n  going on", session.advice(&error)));
         tokio::select! {
-            () = tokio::time::sleep(pause) => {}
+            () = tokio::time::sleep(pause.next()) => {}
             () = signals.next() => return Ok(()),
         }
-        pause = (pause * 2).min(PAUSE.1);
     }
+}
+
+/// Writes `messages`; says on standard error which of them were delivered before.
+fn write(session: &Session, messages: &[Value]) -> Result<(), Failure> {
+    messages::write(messages, session.output)
+        .map_err(|error| Failure::Other(format!("{error}; nothing acknowledged")))?;
+    if session.output == Output::Text {
+        messages.iter().filter_map(attempt).for_each(|text| print::note(&text));
+    }
+    Ok(())
+}
+
+/// What is said about a message that was delivered before, where the subscription tells.
+fn attempt(received: &Value) -> Option<String> {
+    let attempt = received.get("deliveryAttempt").and_then(Value::as_u64).filter(|n| *n > 1)?;
+    let id = received.get("message").and_then(|message| message.get("messageId"));
+    let id = id.and_then(Value::as_str).map(printable).unwrap_or_default();
+    Some(format!("message {id}: delivery attempt {attempt}"))
 }
 
 /// Whether an acknowledgement came too late: the messages come again.
@@ -121,80 +131,4 @@ async fn acknowledge(session: &Session, path: &str, messages: &[Value]) -> Resul
     let verb = format!("{path}:acknowledge");
     let body = json!({"ackIds": ids});
     session.server.call(Method::POST, &verb, &[], Some(&body)).await.map(drop)
-}
-
-/// Writes `messages` and flushes.
-fn write(messages: &[Value], output: Output) -> Result<(), Failure> {
-    let stdout = io::stdout();
-    let is_terminal = stdout.is_terminal();
-    let mut bytes = Vec::new();
-    for message in messages {
-        match output {
-            Output::Json => bytes.extend_from_slice(json_line(message).to_string().as_bytes()),
-            Output::Text => bytes.extend(text_line(message, is_terminal)),
-        }
-        bytes.push(b'\n');
-    }
-    let mut out = stdout.lock();
-    out.write_all(&bytes).and_then(|()| out.flush()).map_err(|error| {
-        Failure::Other(format!("cannot write to standard output, nothing acknowledged: {error}"))
-    })
-}
-
-/// What was published; what is no base64 as it is.
-fn decoded(message: &Value) -> Vec<u8> {
-    let data = message.get("message").and_then(|message| message.get("data"));
-    let data = data.and_then(Value::as_str).unwrap_or_default();
-    STANDARD.decode(data).unwrap_or_else(|_| data.as_bytes().to_vec())
-}
-
-/// The bytes as they are; on a terminal without what it would obey.
-fn text_line(message: &Value, is_terminal: bool) -> Vec<u8> {
-    let bytes = decoded(message);
-    if !is_terminal {
-        return bytes;
-    }
-    let keep = |c: char| !c.is_control() || c == '\n' || c == '\t';
-    let text = String::from_utf8_lossy(&bytes);
-    text.chars().map(|c| if keep(c) { c } else { '\u{fffd}' }).collect::<String>().into_bytes()
-}
-
-/// The message, its `ackId`, and `text` where the data is one.
-fn json_line(received: &Value) -> Value {
-    let mut line = match received.get("message") {
-        Some(Value::Object(message)) => message.clone(),
-        _ => serde_json::Map::new(),
-    };
-    if let Ok(text) = String::from_utf8(decoded(received)) {
-        line.insert(String::from("text"), json!(text));
-    }
-    if let Some(id) = received.get("ackId") {
-        line.insert(String::from("ackId"), id.clone());
-    }
-    Value::Object(line)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn received(data: &str) -> Value {
-        json!({"ackId": "s:0", "message": {"messageId": "0", "data": data}})
-    }
-
-    #[test]
-    fn a_terminal_gets_nothing_that_it_would_obey_and_others_every_byte() {
-        let message = received(&STANDARD.encode(b"a\x1b[2J\n\xff"));
-        assert_eq!(text_line(&message, false), b"a\x1b[2J\n\xff");
-        assert_eq!(text_line(&message, true), "a\u{fffd}[2J\n\u{fffd}".as_bytes());
-        assert_eq!(text_line(&received("not base64"), false), b"not base64");
-    }
-
-    #[test]
-    fn a_json_line_has_the_text_where_there_is_one() {
-        let line = json_line(&received("aGk="));
-        let expected = json!({"messageId": "0", "data": "aGk=", "text": "hi", "ackId": "s:0"});
-        assert_eq!(line, expected);
-        assert_eq!(json_line(&received("/w==")).get("text"), None);
-    }
 }

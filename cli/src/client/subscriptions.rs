@@ -1,8 +1,8 @@
 //! `ams sub`.
 
-use clap::Subcommand;
+use clap::{Subcommand, ValueEnum};
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::alerts::{AlertFlags, Replacement};
 use super::names::{Name, short};
@@ -25,6 +25,9 @@ pub(crate) enum Command {
         #[arg(long, value_name = "SECONDS", default_value_t = 10,
               value_parser = clap::value_parser!(u16).range(1..=600))]
         ack_deadline: u16,
+        /// What an acknowledgement means: all up to a message, or that message alone; stays so
+        #[arg(long, value_enum, value_name = "MODE", default_value = "cumulative")]
+        ack_mode: AckMode,
         #[command(flatten)]
         alert: AlertFlags,
     },
@@ -62,6 +65,16 @@ pub(crate) enum Command {
         #[arg(value_name = "SECONDS", value_parser = clap::value_parser!(u16).range(0..=600))]
         seconds: u16,
     },
+    /// Give messages back at once, so that they are delivered again; the subscription's
+    /// acknowledgements must be individual
+    Nack {
+        /// The subscription
+        #[arg(value_name = "SUB")]
+        name: Name,
+        /// What `ams pull --output json` shows as `ackId`
+        #[arg(required = true, value_name = "ACKID")]
+        ack_ids: Vec<String>,
+    },
     /// Say who is told when something is wrong; replaces what was said before
     Alert {
         /// Which
@@ -77,13 +90,26 @@ pub(crate) enum Command {
     },
 }
 
+/// What an acknowledgement means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum AckMode {
+    /// All up to this message, as in AMS
+    Cumulative,
+    /// This message alone, in any order; each is leased to one consumer
+    Individual,
+}
+
 /// Does `command`.
 pub(super) async fn run(session: &Session, command: &Command) -> Result<(), Failure> {
     match command {
-        Command::Create { name, topic, ack_deadline, alert } => {
+        Command::Create { name, topic, ack_deadline, ack_mode, alert } => {
             let path = session.subscription(name.as_str()).await?;
             let topic = session.topic(topic.as_str()).await?;
             let mut body = json!({"topic": topic, "ackDeadlineSeconds": ack_deadline});
+            // The default is not sent: the original AMS does not know the key.
+            if let (AckMode::Individual, Value::Object(body)) = (ack_mode, &mut body) {
+                body.insert(String::from("ackMode"), json!("individual"));
+            }
             alert.add_to(&mut body);
             session.show(Method::PUT, &path, Some(&body)).await
         }
@@ -103,6 +129,7 @@ pub(super) async fn run(session: &Session, command: &Command) -> Result<(), Fail
             session.call(Method::POST, &format!("{path}:modifyAckDeadline"), Some(&body)).await?;
             session.done(&format!("{path}: {seconds} s to acknowledge"))
         }
+        Command::Nack { name, ack_ids } => nack(session, name, ack_ids).await,
         Command::Alert { name, alert } => {
             alert.set(session, &session.subscription(name.as_str()).await?).await
         }
@@ -115,6 +142,25 @@ pub(super) async fn run(session: &Session, command: &Command) -> Result<(), Fail
     }
 }
 
+async fn nack(session: &Session, name: &Name, ack_ids: &[String]) -> Result<(), Failure> {
+    let path = session.subscription(name.as_str()).await?;
+    // A cumulative one passes over the ids: its deadline would become 0 seconds for all.
+    if session.get(&path).await?.get("ackMode").is_none_or(|mode| mode != "individual") {
+        let text = "acknowledgements of {} are cumulative: nothing can be given back; what is not \
+                    acknowledged comes again after the deadline (`ams sub deadline`)";
+        return Err(Failure::Other(text.replace("{}", &path)));
+    }
+    // The server passes over those of other subscriptions.
+    let is_foreign = |id: &&String| !id.starts_with(&format!("{path}:"));
+    if let Some(id) = ack_ids.iter().find(is_foreign) {
+        let id = table::printable(id);
+        return Err(Failure::Usage(format!("{id}: no ackId of {path}, which begins with {path}:")));
+    }
+    let body = json!({"ackIds": ack_ids, "ackDeadlineSeconds": 0});
+    session.call(Method::POST, &format!("{path}:modifyAckDeadline"), Some(&body)).await?;
+    session.done(&format!("{path}: {} given back, unless the deadline was over", ack_ids.len()))
+}
+
 async fn list(session: &Session, topic: Option<&Name>) -> Result<(), Failure> {
     let path = format!("projects/{}/subscriptions", session.project().await?);
     let mut items = session.all(&path, "subscriptions").await?;
@@ -123,7 +169,7 @@ async fn list(session: &Session, topic: Option<&Name>) -> Result<(), Failure> {
         let path = session.topic(topic.as_str()).await?;
         let mut answer = session.get(&format!("{path}/subscriptions")).await?;
         let names = elements(&mut answer, "subscriptions");
-        let name = |value: &serde_json::Value| value.as_str().map(short).map(str::to_owned);
+        let name = |value: &Value| value.as_str().map(short).map(str::to_owned);
         let names: Vec<_> = names.iter().filter_map(name).collect();
         items.retain(|item| {
             let own = item.get("name").and_then(|name| name.as_str()).map(short);

@@ -1,89 +1,11 @@
 //! The client against a broker that runs.
 
-use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
 
 use serde_json::Value;
 
-use crate::harness::{Ams, FREE_PORTS};
-
-/// A broker and a directory beside its data, where the client is run.
-struct House {
-    ams: Ams,
-    home: tempfile::TempDir,
-}
-
-/// What the client said: exit code, standard output, standard error.
-struct Said(Option<i32>, String, String);
-
-impl House {
-    fn open() -> Self {
-        let home = tempfile::tempdir().unwrap();
-        let data = home.path().join("data");
-        let ams = Ams::start(&data, &[&["broker"], &FREE_PORTS[..2]].concat(), &[]);
-        Self { ams, home }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.home.path().join(name)
-    }
-
-    /// Runs the client with nothing but `set` in its environment and `input` to read.
-    fn bare(&self, line: &str, set: &[(&str, &str)], input: &str) -> Said {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ams"));
-        command.env_clear().envs(set.iter().copied()).current_dir(self.home.path());
-        command.args(line.split_whitespace());
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        // Who needs no input may have ended already.
-        drop(child.stdin.take().unwrap().write_all(input.as_bytes()));
-        let output = child.wait_with_output().unwrap();
-        let text = |bytes| String::from_utf8(bytes).unwrap();
-        let said = Said(output.status.code(), text(output.stdout), text(output.stderr));
-        let token = std::fs::read_to_string(self.path("data/admin.token")).unwrap();
-        assert!(!said.1.contains(&token) && !said.2.contains(&token), "{line} shows a token");
-        said
-    }
-
-    /// The same with the administrator's token.
-    fn run(&self, line: &str, input: &str) -> Said {
-        let set = [
-            ("AMS_URL", self.ams.url()),
-            ("AMS_TOKEN_FILE", "data/admin.token"),
-            ("AMS_CA", "data/tls/ca.pem"),
-        ];
-        self.bare(line, &set, input)
-    }
-
-    /// The output of a use that succeeds.
-    fn good(&self, line: &str) -> String {
-        self.good_with(line, "")
-    }
-
-    fn good_with(&self, line: &str, input: &str) -> String {
-        let Said(code, out, error) = self.run(line, input);
-        assert_eq!(code, Some(0), "{line}: {error}");
-        out
-    }
-
-    /// The words of a use that fails with `code`.
-    fn bad(&self, line: &str, input: &str, code: i32) -> String {
-        let Said(actual, _, error) = self.run(line, input);
-        assert_eq!(actual, Some(code), "{line}: {error}");
-        error
-    }
-
-    /// A project with a topic and a subscription.
-    fn furnished() -> Self {
-        let house = Self::open();
-        house.good("project create P");
-        house.good("topic create t");
-        house.good("sub create s --topic t --ack-deadline 60");
-        house
-    }
-}
+use crate::house::{House, Said};
 
 fn mode(path: &Path) -> u32 {
     path.metadata().unwrap().permissions().mode() & 0o777

@@ -16,7 +16,9 @@ mod copies;
 mod counts;
 mod damage;
 mod exits;
+mod follow;
 #[allow(dead_code, reason = "shared with the fault tests")]
 mod harness;
+mod house;
 mod repair;
 mod start;
