@@ -27,6 +27,9 @@ pub(crate) enum Command {
         // No docstring: it would have to be a link.
         #[arg(help = "Such as https://ams.example.org:8443", long)]
         url: String,
+        /// Where its metrics-svc is, for `ams status`; it gets the token too
+        #[arg(long, value_name = "URL")]
+        metrics_url: Option<String>,
         /// The file with the token, read each time; without it the token is read from standard input
         #[arg(long, value_name = "FILE")]
         token_file: Option<PathBuf>,
@@ -71,6 +74,9 @@ pub(super) struct Contexts {
 #[serde(deny_unknown_fields)]
 pub(super) struct Context {
     pub(super) url: String,
+    /// Where the metrics-svc of this server is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) metrics_url: Option<String>,
     /// The token itself, if it is not in a file of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) token: Option<String>,
@@ -142,13 +148,15 @@ pub(super) fn run(command: &Command, environment: &Environment) -> Result<(), Fa
     })?;
     let mut all = Contexts::read(&path)?;
     match command {
-        Command::Add { name, url, token_file, ca, project } => {
+        Command::Add { name, url, metrics_url, token_file, ca, project } => {
             check_url(url)?;
+            metrics_url.as_deref().map(check_url).transpose()?;
             let token_file = token_file.as_deref().map(readable_token).transpose()?;
             let token = if token_file.is_none() { Some(token_from_stdin()?) } else { None };
             let ca = ca.as_deref().map(readable).transpose()?;
             let project = project.as_ref().map(Name::to_string);
-            let context = Context { url: url.clone(), token, token_file, ca, project };
+            let (url, metrics_url) = (url.clone(), metrics_url.clone());
+            let context = Context { url, metrics_url, token, token_file, ca, project };
             all.contexts.insert(name.to_string(), context);
             let is_current = *all.current.get_or_insert_with(|| name.to_string()) == name.as_str();
             all.write(&path)?;
@@ -188,7 +196,7 @@ fn list(all: &Contexts, output: Output) -> Result<(), Failure> {
             "current": if output == Output::Json { json!(is_current) }
                 else { json!(if is_current { "*" } else { "" }) },
             "name": name, "url": context.url, "project": context.project,
-            "token": token, "ca": ca,
+            "token": token, "ca": ca, "metricsUrl": context.metrics_url,
         })
     };
     let items: Vec<_> = all.contexts.iter().map(one).collect();
@@ -199,6 +207,7 @@ fn list(all: &Contexts, output: Output) -> Result<(), Failure> {
         column("PROJECT", "project"),
         column("TOKEN", "token"),
         column("CA", "ca"),
+        column("METRICS", "metricsUrl"),
     ];
     table::list(output, &columns, &items)
 }
@@ -239,6 +248,7 @@ mod tests {
     fn one() -> Contexts {
         let context = Context {
             url: String::from("https://h"),
+            metrics_url: None,
             token: Some(String::from("s3cret")),
             token_file: None,
             ca: None,

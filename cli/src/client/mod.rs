@@ -7,6 +7,7 @@ mod alerts;
 mod audit;
 mod contexts;
 mod messages;
+mod metrics;
 mod names;
 mod options;
 mod place;
@@ -19,6 +20,7 @@ mod server;
 mod session;
 mod shell;
 mod source;
+mod status;
 mod subscriptions;
 mod table;
 mod tail;
@@ -107,6 +109,13 @@ pub(crate) enum Command {
         #[command(flatten)]
         at: Connection,
     },
+    /// How the subscriptions are: of the project, or of all that can be seen
+    Status {
+        #[command(flatten)]
+        options: status::Options,
+        #[command(flatten)]
+        at: Connection,
+    },
     /// Who changed or deleted what, when and from where: of the project, or of the whole service
     Audit {
         #[command(flatten)]
@@ -149,6 +158,7 @@ pub(crate) fn main(
         | Command::Pull { at, .. }
         | Command::Tail { at, .. }
         | Command::Replay { at, .. }
+        | Command::Status { at, .. }
         | Command::Audit { at, .. } => at,
     };
     let place = place::find(at, &environment, data, default_data)?;
@@ -166,6 +176,7 @@ pub(crate) fn main(
             Command::Pull { options, .. } => pull::run(&session, options).await,
             Command::Tail { options, .. } => tail::run(&session, options).await,
             Command::Replay { options, .. } => seek::replay(&session, options).await,
+            Command::Status { options, .. } => status::run(&session, options).await,
             Command::Audit { options, .. } => audit::run(&session, options).await,
         }
     });

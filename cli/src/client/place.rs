@@ -73,14 +73,19 @@ impl Environment {
 }
 
 /// A server and who we are there. No `Debug`: it holds a token.
+#[derive(Clone)]
 pub(super) struct Place {
     pub(super) url: String,
+    /// Where the metrics-svc of that server is, if it is stored.
+    pub(super) metrics_url: Option<String>,
     pub(super) token: String,
     /// The file of the certificates that alone are trusted.
     pub(super) ca: Option<PathBuf>,
     pub(super) project: Option<String>,
     /// Who said so, for errors: `context prod`.
     pub(super) source: String,
+    /// It is a stored one.
+    pub(super) is_context: bool,
     /// Where the token comes from, for errors.
     pub(super) token_source: String,
     /// Nobody said which server: people are told which one it is.
@@ -141,6 +146,8 @@ pub(super) fn find(
     };
     let ca = ca.cloned().or_else(|| stored.and_then(|context| context.ca.clone()));
     let project = project.or_else(|| stored.and_then(|context| context.project.clone()));
+    let metrics_url = stored.and_then(|context| context.metrics_url.clone());
+    let is_context = stored.is_some();
     let (url, source, is_guess) = match base {
         Base::Context(name, context) => (context.url, format!("context {name}"), false),
         Base::Url(url) => (url, String::from("the URL given"), false),
@@ -150,7 +157,7 @@ pub(super) fn find(
         }
     };
     let ca = ca.or_else(|| own("tls/ca.pem"));
-    Ok(Place { url, token, ca, project, source, token_source, is_guess })
+    Ok(Place { url, metrics_url, token, ca, project, source, is_context, token_source, is_guess })
 }
 
 fn base(

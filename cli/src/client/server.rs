@@ -92,15 +92,22 @@ pub(super) fn is_loopback(url: &Url) -> bool {
     host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
+/// Whether others than this machine see what is sent.
+pub(super) fn is_readable_on_the_way(url: &Url) -> bool {
+    url.scheme() == "http" && !is_loopback(url)
+}
+
 impl Server {
-    /// A client of the server at `place`; nothing is sent yet.
+    /// A client of the server at `place`; nothing is sent yet, and never an empty token.
     pub(super) fn new(place: &Place) -> Result<Self, Failure> {
         let url = check_url(&place.url)?;
         let mut headers = HeaderMap::new();
-        let mut token = HeaderValue::from_str(&place.token)
-            .map_err(|_| Failure::Usage(format!("{}: no token", place.token_source)))?;
-        token.set_sensitive(true);
-        headers.insert(HeaderName::from_static("x-api-key"), token);
+        if !place.token.is_empty() {
+            let mut token = HeaderValue::from_str(&place.token)
+                .map_err(|_| Failure::Usage(format!("{}: no token", place.token_source)))?;
+            token.set_sensitive(true);
+            headers.insert(HeaderName::from_static("x-api-key"), token);
+        }
         let mut http = reqwest::Client::builder()
             .user_agent(concat!("ams/", env!("CARGO_PKG_VERSION")))
             .default_headers(headers)

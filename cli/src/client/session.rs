@@ -1,12 +1,13 @@
 //! One use of the client: a server, a project, a form of output, and words for what goes wrong.
 
-use reqwest::{Method, Url};
+use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
+use super::metrics::Metrics;
 use super::options::Output;
 use super::place::Place;
-use super::server::{CallError, Server, check_url, is_loopback};
+use super::server::{CallError, Server, check_url, is_readable_on_the_way};
 use super::table;
 use crate::failure::Failure;
 use crate::print;
@@ -63,12 +64,16 @@ impl Session {
 
     /// All elements of the paged list `key` at `path`, the newest first.
     pub(super) async fn all(&self, path: &str, key: &str) -> Result<Vec<Value>, Failure> {
+        self.try_all(path, key).await.map_err(|error| self.failure(&error))
+    }
+
+    /// The same, with the fact that came in between.
+    pub(super) async fn try_all(&self, path: &str, key: &str) -> Result<Vec<Value>, CallError> {
         let mut items = Vec::new();
         let mut token = String::new();
         loop {
             let query = [("pageSize", PAGE), ("pageToken", token.as_str())];
-            let page = self.server.call(Method::GET, path, &query, None).await;
-            let mut page = page.map_err(|error| self.failure(&error))?;
+            let mut page = self.server.call(Method::GET, path, &query, None).await?;
             items.append(&mut elements(&mut page, key));
             let next = page.get("nextPageToken").and_then(Value::as_str).unwrap_or_default();
             if next.is_empty() || next == token {
@@ -89,6 +94,23 @@ impl Session {
             return Ok(project);
         }
         self.project.get_or_try_init(|| self.only_project()).await.map(String::as_str)
+    }
+
+    /// All projects there are, or where that may not be asked those of the user.
+    pub(super) async fn projects(&self) -> Result<Vec<String>, CallError> {
+        let (mut list, key) = match self.server.call(Method::GET, "projects", &[], None).await {
+            Err(CallError::Refused { code: 401 | 403, .. }) => {
+                (self.server.call(Method::GET, "users/profile", &[], None).await?, "project")
+            }
+            list => (list?, "name"),
+        };
+        let name = |project: &Value| project.get(key).and_then(Value::as_str).map(str::to_owned);
+        Ok(elements(&mut list, "projects").iter().filter_map(name).collect())
+    }
+
+    /// The metrics-svc that judges what this server holds; `url` comes before what is stored.
+    pub(super) fn metrics(&self, url: Option<&str>) -> Result<Metrics, Failure> {
+        Metrics::open(&self.place, url)
     }
 
     async fn only_project(&self) -> Result<String, Failure> {
@@ -217,11 +239,6 @@ fn missing(message: &str) -> Option<&'static str> {
 /// Whether a connection failed because of a certificate.
 fn is_untrusted(text: &str) -> bool {
     text.to_ascii_lowercase().contains("certificate")
-}
-
-/// Whether others than this machine see what is sent.
-fn is_readable_on_the_way(url: &Url) -> bool {
-    url.scheme() == "http" && !is_loopback(url)
 }
 
 /// Takes the list `key` out of an answer; empty when it is absent.

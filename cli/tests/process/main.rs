@@ -22,3 +22,4 @@ mod harness;
 mod house;
 mod repair;
 mod start;
+mod status;
