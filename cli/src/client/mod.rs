@@ -4,6 +4,7 @@
 
 mod acl;
 mod alerts;
+mod apply;
 mod audit;
 mod contexts;
 mod messages;
@@ -81,6 +82,13 @@ pub(crate) enum Command {
         #[command(subcommand)]
         what: acl::Command,
     },
+    /// Make a project what a file says: its schemas, topics and subscriptions
+    Apply {
+        #[command(flatten)]
+        options: apply::Options,
+        #[command(flatten)]
+        at: Connection,
+    },
     /// Publish to a topic: files, texts, or standard input
     Publish {
         #[command(flatten)]
@@ -154,6 +162,7 @@ pub(crate) fn main(
         | Command::Sub { at, .. }
         | Command::User { at, .. }
         | Command::Acl { at, .. }
+        | Command::Apply { at, .. }
         | Command::Publish { at, .. }
         | Command::Pull { at, .. }
         | Command::Tail { at, .. }
@@ -172,6 +181,7 @@ pub(crate) fn main(
             Command::Sub { what, .. } => subscriptions::run(&session, what).await,
             Command::User { what, .. } => users::run(&session, what).await,
             Command::Acl { what, .. } => acl::run(&session, what).await,
+            Command::Apply { options, .. } => apply::run(&session, options).await,
             Command::Publish { options, .. } => publish::run(&session, options).await,
             Command::Pull { options, .. } => pull::run(&session, options).await,
             Command::Tail { options, .. } => tail::run(&session, options).await,

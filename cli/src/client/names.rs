@@ -1,10 +1,14 @@
 //! Names as the command line takes them: one that is unlawful would change the path of a request.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::str::FromStr;
 
+use serde::Deserialize;
+
 /// A name of one or more of `[a-zA-Z0-9_-]` (`ams-contract.md` 1.4).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(try_from = "String")]
 pub(crate) struct Name(String);
 
 /// What is no [`Name`].
@@ -22,6 +26,21 @@ impl FromStr for Name {
         } else {
             Err(Unlawful)
         }
+    }
+}
+
+impl TryFrom<String> for Name {
+    type Error = Unlawful;
+
+    fn try_from(text: String) -> Result<Self, Unlawful> {
+        text.parse()
+    }
+}
+
+/// As a key of a map.
+impl Borrow<str> for Name {
+    fn borrow(&self) -> &str {
+        &self.0
     }
 }
 

@@ -9,6 +9,7 @@
 )]
 #![allow(clippy::print_stdout, reason = "figures for whoever asks with --nocapture")]
 
+mod apply;
 mod bench;
 mod cassandra;
 mod client;
