@@ -200,10 +200,10 @@ mod tests {
 
     use crate::args::Args;
 
-    /// The help of `command` and of all below it.
+    /// The long help of `command` and of all below it.
     fn help(command: &mut clap::Command, path: &str, text: &mut String) {
         let path = format!("{path} {}", command.get_name()).trim().to_owned();
-        let page = command.render_help().to_string();
+        let page = command.render_long_help().to_string();
         // What every page repeats is shown by the first one.
         let own = page.split("\nOptions of the server:").next().unwrap_or_default();
         let own = if path == "ams" { page.as_str() } else { own };
@@ -211,7 +211,9 @@ mod tests {
             "ams project" => own,
             _ => own.split("\nOptions of the client:").next().unwrap_or_default(),
         };
-        text.push_str(&format!("$ {path} -h\n{}\n\n", own.trim_end()));
+        text.push_str(&format!("$ {path} --help\n"));
+        own.trim_end().lines().for_each(|line| text.push_str(&format!("{}\n", line.trim_end())));
+        text.push('\n');
         for below in command.get_subcommands_mut().filter(|below| below.get_name() != "help") {
             help(below, &path, text);
         }
