@@ -1,6 +1,6 @@
 """Proves the built binary from outside:  main.py BINARY [--report DIR] [--only PART,...]
 
-Parts: tour library contract canary stall incident edges schemathesis. Real curl, argo-ams-library, SMTP server and Prometheus; a
+Parts: tour library contract canary stall incident edges overload sockets schemathesis. Real curl, argo-ams-library, SMTP server and Prometheus; a
 temporary directory for everything; only what was started here is ended. Exit 1 if any check fails.
 """
 
@@ -19,13 +19,15 @@ import fuzz
 import incident
 import library
 import openapi
+import overload
 import readme
+import sockets
 import stall
 import tour
 from checks import Checks
 from house import Ams, MailSink, Prometheus
 
-PARTS = ("tour", "library", "contract", "canary", "stall", "incident", "edges", "schemathesis")
+PARTS = ("tour", "library", "contract", "canary", "stall", "incident", "edges", "overload", "sockets", "schemathesis")
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
@@ -84,6 +86,10 @@ def main() -> int:
             guarded(checks, "incident", incident.run, checks, binary, folder)
         if "edges" in parts:
             guarded(checks, "edges", edges.run, checks, binary, folder)
+        if "overload" in parts:
+            guarded(checks, "overload", overload.run, checks, binary, folder)
+        if "sockets" in parts:
+            guarded(checks, "sockets", sockets.run, checks, binary, folder)
         if "schemathesis" in parts:
             guarded(checks, "schemathesis", fuzz.run, checks, binary, folder)
         if options.report:

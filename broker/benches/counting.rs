@@ -44,6 +44,8 @@ async fn main() {
         roles: Roles::default(),
         pull_messages: 10_000,
         pull_bytes: 1 << 25,
+        bodies_bytes: 96 << 20,
+        answers_bytes: 128 << 20,
         bytes_per_project: 0,
         rates: Rates::default(),
         retention: Retention { default: week, max: week, every: week },

@@ -62,6 +62,10 @@ pub struct Service {
     pub pull_messages: u64,
     /// Most bytes of one pull; at least one message is handed out.
     pub pull_bytes: u64,
+    /// Most bytes of the bodies of requests in flight.
+    pub bodies_bytes: u64,
+    /// Most bytes of what pulls and reads hand out and is not sent yet.
+    pub answers_bytes: u64,
 }
 
 /// `[broker.retention]`.
@@ -215,6 +219,8 @@ impl Default for Service {
             deadline: Duration::from_secs(10),
             pull_messages: 10_000,
             pull_bytes: 32 * 1024 * 1024,
+            bodies_bytes: 96 * 1024 * 1024,
+            answers_bytes: 64 * 1024 * 1024,
         }
     }
 }
@@ -269,6 +275,10 @@ impl Settings {
             return Err(String::from("retention.default: is longer than broker.retention.max"));
         }
         service::Roles::new(&self.roles)?;
+        // What is set aside for a body may be twice its length.
+        if self.service.bodies_bytes / 2 < self.http.body_limit as u64 {
+            return Err(String::from("service.bodies_bytes: is less than twice http.body_limit"));
+        }
         // On a cluster a large payload is cut in parts: any body fits.
         let Store::Embedded(Embedded { largest_record_bytes, .. }) = &self.store else {
             return Ok(());
@@ -296,6 +306,8 @@ impl Settings {
             reveal_tokens: self.auth.reveal_tokens,
             pull_messages: self.service.pull_messages,
             pull_bytes: self.service.pull_bytes,
+            bodies_bytes: self.service.bodies_bytes,
+            answers_bytes: self.service.answers_bytes,
             bytes_per_project: self.service.bytes_per_project,
             rates: service::Rates {
                 requests_per_user: self.service.requests_per_user,
@@ -504,6 +516,8 @@ mod tests {
         assert_eq!(settings.check(), Ok(()));
         settings.http.body_limit = most + 1;
         assert!(settings.check().unwrap_err().starts_with("http.body_limit: "));
+        settings.service.bodies_bytes = 2 * most as u64;
+        assert!(settings.check().unwrap_err().starts_with("service.bodies_bytes: "));
     }
 
     #[test]

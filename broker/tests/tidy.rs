@@ -28,6 +28,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 
 /// Foreign crates and the only modules that may name them.
 const AT_HOME: &[(&str, &[&str])] = &[
+    ("actix_tls", &["http"]),
     ("actix_web", &["http"]),
     ("base64_simd", &["domain"]),
     ("chacha20poly1305", &["service"]),

@@ -1,9 +1,10 @@
 //! Request bodies: read when a handler asks, bounded in size and time, never left lying about.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::pin::Pin;
 use std::time::Duration;
 
+use actix_web::error::PayloadError;
 use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap};
 use actix_web::web::{self, Bytes, BytesMut};
 use futures_util::StreamExt as _;
@@ -12,6 +13,7 @@ use tokio::time::{Instant, timeout_at};
 use super::error::Refusal;
 use super::inflate::Inflater;
 use super::settings::Settings;
+use crate::service::{Error, Share};
 
 /// How long and (times the limit) how much is read and dropped before an answer: a client that is
 /// still writing would see a reset, not the answer.
@@ -19,6 +21,15 @@ const DROP_FOR: Duration = Duration::from_secs(2);
 const DROP_FACTOR: u64 = 4;
 /// What is set aside for a body on the word of its head alone.
 const TRUSTED: usize = 64 * 1024;
+
+/// How often a body's pace is looked at: what is slower than the rate holds room that others want.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// Bytes that came since the last look.
+struct Pace {
+    since: Instant,
+    had: u64,
+}
 
 /// The body of one request, to be read once.
 pub(super) struct Body {
@@ -30,6 +41,8 @@ pub(super) struct Body {
     limit: usize,
     deadline: Duration,
     rate: u64,
+    /// The room it takes, as long as this request lives: what is made of a body takes less.
+    share: RefCell<Option<Share>>,
     /// The connection holds unread bytes, or its client is too slow.
     must_close: Cell<bool>,
 }
@@ -64,6 +77,7 @@ impl Body {
         headers: &HeaderMap,
         settings: &Settings,
         inflater: &Inflater,
+        share: Option<Share>,
     ) -> Self {
         let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
         Self {
@@ -74,6 +88,7 @@ impl Body {
             limit: settings.body_limit,
             deadline: settings.body_deadline,
             rate: settings.body_rate.max(1),
+            share: RefCell::new(share),
             must_close: Cell::new(false),
         }
     }
@@ -81,12 +96,15 @@ impl Body {
     /// The whole body, unpacked.
     ///
     /// # Errors
-    /// It is packed in an unknown way or not well, too large (packed or not), too slow, or ends too
-    /// early.
+    /// It is packed in an unknown way or not well, too large (packed or not), too slow, ends too
+    /// early, or there is no memory for it now.
     pub(super) async fn read(&self) -> Result<Bytes, Refusal> {
         match self.encoding {
             Encoding::Plain => self.read_packed().await,
-            Encoding::Gzip => self.inflater.gzip(self.read_packed().await?, self.limit).await,
+            Encoding::Gzip => {
+                let plain = self.inflater.gzip(self.read_packed().await?, self.limit).await?;
+                if self.has_room(plain.len()) { Ok(plain) } else { Err(self.no_room()) }
+            }
             Encoding::Other => Err(Refusal::EncodedBody),
         }
     }
@@ -101,15 +119,22 @@ impl Body {
             return Err(Refusal::UnreadableBody);
         };
         let start = Instant::now();
+        let mut pace = Pace { since: start, had: 0 };
         // A body that comes in one piece is not copied.
         let mut whole = Bytes::new();
         let mut read = BytesMut::new();
         loop {
             let earned = Duration::from_secs((whole.len() + read.len()) as u64 / self.rate);
-            let Ok(next) = timeout_at(start + self.deadline + earned, payload.next()).await else {
+            let deadline = start + self.deadline + earned;
+            let Some(next) = self.next(&mut payload, deadline, &mut pace).await else {
                 self.must_close.set(true);
+                self.share.take();
+                self.payload.set(Some(payload));
                 return Err(Refusal::SlowBody);
             };
+            if let Some(Ok(chunk)) = &next {
+                pace.had += chunk.len() as u64;
+            }
             match next {
                 None if read.is_empty() => return Ok(whole),
                 None => return Ok(read.freeze()),
@@ -122,7 +147,13 @@ impl Body {
                     self.payload.set(Some(payload));
                     return Err(Refusal::TooLarge { size, limit });
                 }
-                Some(Ok(chunk)) if whole.is_empty() && read.is_empty() => whole = chunk,
+                Some(Ok(chunk)) if whole.is_empty() && read.is_empty() => {
+                    if !self.has_room(chunk.len()) {
+                        self.payload.set(Some(payload));
+                        return Err(self.no_room());
+                    }
+                    whole = chunk;
+                }
                 Some(Ok(chunk)) => {
                     if read.is_empty() {
                         let length = self.length.unwrap_or_default();
@@ -131,25 +162,69 @@ impl Body {
                         read.extend_from_slice(&std::mem::take(&mut whole));
                     }
                     read.extend_from_slice(&chunk);
+                    // What is set aside counts, not what has come.
+                    if !self.has_room(read.capacity()) {
+                        self.payload.set(Some(payload));
+                        return Err(self.no_room());
+                    }
                 }
             }
         }
     }
 
-    /// Reads and drops what is left, within bounds; says whether the connection must be closed.
-    pub(super) async fn finish(&self) -> bool {
-        let Some(payload) = self.payload.take() else {
-            return self.must_close.get();
+    /// What comes next; `None` when nothing came in time, or too little while memory is short.
+    async fn next(
+        &self,
+        payload: &mut web::Payload,
+        deadline: Instant,
+        pace: &mut Pace,
+    ) -> Option<Option<Result<Bytes, PayloadError>>> {
+        loop {
+            if let Ok(next) = timeout_at(deadline.min(pace.since + LOOK), payload.next()).await {
+                return Some(next);
+            }
+            let is_late = Instant::now() >= deadline;
+            let is_slow = pace.had < self.rate.saturating_mul(LOOK.as_secs());
+            if is_late || (is_slow && self.share.borrow().as_ref().is_some_and(Share::is_short)) {
+                return None;
+            }
+            *pace = Pace { since: Instant::now(), had: 0 };
+        }
+    }
+
+    fn has_room(&self, bytes: usize) -> bool {
+        self.share.borrow_mut().as_mut().is_some_and(|share| share.grow(bytes as u64))
+    }
+
+    /// Too many bodies are on their way; this one gives its room back.
+    fn no_room(&self) -> Refusal {
+        self.share.take();
+        Refusal::Fact(Error::Unavailable)
+    }
+
+    /// Reads and drops what is left, within bounds; says whether the connection must be closed, by
+    /// what keeps actix from waiting for the rest until then.
+    pub(super) async fn finish(&self) -> Option<Unread> {
+        let Some(mut payload) = self.payload.take() else {
+            return self.must_close.get().then_some(Unread(None));
         };
+        if self.must_close.get() {
+            return Some(Unread(Some(payload)));
+        }
         let budget = (self.limit as u64).saturating_mul(DROP_FACTOR);
-        let is_empty = timeout_at(Instant::now() + DROP_FOR, drop_rest(payload, budget)).await;
-        self.must_close.get() || is_empty != Ok(true)
+        let until = Instant::now() + DROP_FOR;
+        let is_empty = timeout_at(until, drop_rest(&mut payload, budget)).await;
+        (is_empty != Ok(true)).then_some(Unread(Some(payload)))
     }
 }
 
+/// What a client still sends when its answer is ready. To be kept until that is sent: actix would
+/// go on reading a body that nobody holds any more, for as long as it comes.
+pub(super) struct Unread(#[expect(dead_code, reason = "held")] Option<web::Payload>);
+
 /// Whether the payload ended within `budget` bytes.
-async fn drop_rest(mut payload: web::Payload, budget: u64) -> bool {
-    let mut payload = Pin::new(&mut payload);
+async fn drop_rest(payload: &mut web::Payload, budget: u64) -> bool {
+    let mut payload = Pin::new(payload);
     let mut dropped = 0;
     while let Some(chunk) = payload.next().await {
         let Ok(chunk) = chunk else { return false };

@@ -1,13 +1,15 @@
 //! One request on its way to its handler: what every handler may use.
 
 use actix_web::http::header::HeaderMap;
+use std::cell::Cell;
+use std::sync::Arc;
 
 use super::body::Body;
 use super::openapi::Document;
 use super::path::Query;
 use super::settings::Settings;
 use crate::domain::ProjectName;
-use crate::service::{Broker, Caller, Error, Peer, Route};
+use crate::service::{Broker, Caller, Error, Peer, Pulled, Route, Share};
 
 /// A request with its route and names found, not yet admitted.
 pub(super) struct Call<'a> {
@@ -19,9 +21,16 @@ pub(super) struct Call<'a> {
     pub(super) token: Option<String>,
     pub(super) body: Body,
     pub(super) peer: Peer,
+    /// The room that the answer takes, where it is counted.
+    pub(super) share: Cell<Option<Share>>,
 }
 
 impl Call<'_> {
+    /// Keeps the room that `pulled` takes until the answer, made of it, is sent.
+    pub(super) fn keep_share(&self, pulled: &mut Pulled) {
+        self.share.set(pulled.share.take().and_then(Arc::into_inner));
+    }
+
     /// Who it is, if it may (the gate's one door to [`Broker::admit`]).
     pub(super) fn admit(
         &self,

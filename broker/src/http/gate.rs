@@ -1,6 +1,7 @@
 //! Every request comes through here: route, names, token, rights, then its handler
 //! (`ams-contract.md` 1.4, in this order).
 
+use std::cell::Cell;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
@@ -15,9 +16,10 @@ use super::error::Refusal;
 use super::inflate::Inflater;
 use super::openapi::Document;
 use super::path::{Path, Query};
-use super::reply::Reply;
+use super::reply::{Reply, Sending};
 use super::routes::{self, Action, Names, Row};
 use super::settings::{AuthOption, Settings};
+use super::watch::{Busy, Connection};
 use crate::domain::{ProjectName, SubscriptionName, lawful};
 use crate::service::{Broker, Error, Peer, Route, Verb};
 
@@ -48,11 +50,14 @@ pub(super) async fn answer(
     payload: web::Payload,
     door: web::Data<Door>,
 ) -> HttpResponse {
+    let busy = request.conn_data::<Arc<Connection>>().map(Busy::on);
     let Door { broker, settings, inflater, document } = door.get_ref();
-    let body = Body::new(payload, request.headers(), settings, inflater);
+    let share = broker.body_share();
+    let body = Body::new(payload, request.headers(), settings, inflater, share);
     if request.method() == Method::OPTIONS {
-        body.finish().await;
-        return cors::preflight(request.headers());
+        let unread = body.finish().await;
+        let sending = Sending { busy, unread, share: None };
+        return sending.keep(cors::preflight(request.headers()));
     }
     let query = Query(request.query_string());
     let call = Call {
@@ -64,11 +69,16 @@ pub(super) async fn answer(
         token: token(&request, query, settings.auth_option),
         body,
         peer: Peer(request.peer_addr().map(|address| address.ip())),
+        share: Cell::new(None),
     };
     let path = Path::new(request.uri().path());
     let reply = serve(request.method().as_str(), &path, &call).await;
-    let must_close = call.body.finish().await;
-    reply.respond(cors::has_origin(request.headers()), must_close)
+    let unread = call.body.finish().await;
+    let share = call.share.take().map(|mut share| {
+        share.settle(reply.body.len() as u64);
+        share
+    });
+    reply.respond(cors::has_origin(request.headers()), Sending { busy, unread, share })
 }
 
 async fn serve(method: &str, path: &Path, call: &Call<'_>) -> Reply {

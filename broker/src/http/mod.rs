@@ -40,6 +40,7 @@ pub mod tls;
 mod topics;
 mod usage_report;
 mod users;
+mod watch;
 mod zulu;
 
 pub use gate::Door;

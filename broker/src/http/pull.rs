@@ -26,7 +26,8 @@ pub(super) async fn pull(
     let body = call.body.read().await?;
     let wanted: PullBody = object(&body).map_err(|_| INVALID)?;
     let wait = wanted.wait().map_err(|_| INVALID)?;
-    let pulled = puller.pull(wanted.max(), wait).await?;
+    let mut pulled = puller.pull(wanted.max(), wait).await?;
+    call.keep_share(&mut pulled);
     Ok(Reply::ok(received_messages(&pulled, project, name)?))
 }
 

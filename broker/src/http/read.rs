@@ -38,7 +38,8 @@ pub(super) async fn read(
         Some(seconds @ 1..=60) => Some(Duration::from_secs(seconds.unsigned_abs())),
         Some(_) => return Err(Refusal::Argument(argument::READ)),
     };
-    let read = call.broker.read_topic(caller, name, from, most, wait).await?;
+    let mut read = call.broker.read_topic(caller, name, from, most, wait).await?;
+    call.keep_share(&mut read.messages);
     let mut json = Writer::indented();
     let mut outcome = Ok(());
     json.object(|json| {

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::TcpListener;
+use std::time::Duration;
 
 pub use actix_web::dev::{Server, ServerHandle};
 use actix_web::web::{self, ServiceConfig};
@@ -10,6 +11,7 @@ use rustls::ServerConfig;
 
 use super::gate::{Door, answer};
 use super::settings::Settings;
+use super::watch::Watch;
 use crate::service::Broker;
 
 /// Serves `broker` on `plain` without and on `tls` with encryption; either may be absent. Nothing
@@ -25,10 +27,12 @@ pub fn serve(
     broker: Broker,
 ) -> io::Result<Server> {
     let door = Door::new(broker, settings.clone());
+    let watch = Watch::start(settings);
     let mut server = HttpServer::new(move || App::new().configure(configure(door.clone())))
+        .on_connect(move |io, data| watch.connected(io, data))
         .keep_alive(settings.keep_alive)
         .client_request_timeout(settings.head_deadline)
-        .client_disconnect_timeout(std::time::Duration::from_secs(2))
+        .client_disconnect_timeout(Duration::from_secs(2))
         .tls_handshake_timeout(settings.head_deadline)
         .max_connections(settings.connections_per_worker)
         .max_connection_rate(settings.handshakes_per_worker)
@@ -36,6 +40,9 @@ pub fn serve(
         .disable_signals();
     if let Some(workers) = settings.workers {
         server = server.workers(workers.get());
+    }
+    for listener in plain.iter().chain(tls.iter().map(|(listener, _)| listener)) {
+        drop_idle_readers(listener, settings.write_deadline)?;
     }
     if let Some(listener) = plain {
         server = server.listen(listener)?;
@@ -45,6 +52,13 @@ pub fn serve(
         server = server.listen_rustls_0_23(listener, config)?;
     }
     Ok(server.run())
+}
+
+/// Lets the kernel drop connections whose client takes nothing for so long, window closed or gone;
+/// actix waits for ever. Connections inherit it from their listener.
+fn drop_idle_readers(listener: &TcpListener, after: Duration) -> io::Result<()> {
+    let millis = i32::try_from(after.as_millis()).unwrap_or(i32::MAX).max(1);
+    Ok(rustix::net::sockopt::set_tcp_user_timeout(listener, millis.unsigned_abs())?)
 }
 
 /// Puts the door into an actix application: what [`serve`] runs, and tests run in process.

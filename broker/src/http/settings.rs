@@ -34,6 +34,10 @@ pub struct Settings {
     pub body_deadline: Duration,
     /// Bytes that earn a body another second. Default 16 KiB.
     pub body_rate: u64,
+    /// How long a client may take nothing of what it is sent before its connection is dropped.
+    /// Default 30 s.
+    #[serde(with = "duration_text")]
+    pub write_deadline: Duration,
     /// How long open requests may take when the server stops, never more than 5 s. Default 5 s.
     #[serde(with = "duration_text")]
     pub drain_deadline: Duration,
@@ -55,6 +59,7 @@ impl Default for Settings {
             head_deadline: Duration::from_secs(10),
             body_deadline: Duration::from_secs(10),
             body_rate: 16 * 1024,
+            write_deadline: Duration::from_secs(30),
             drain_deadline: Duration::from_secs(5),
             proxy_hostname: String::new(),
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::ack::Acker;
 use super::deliver::{Place, Target};
-use super::pull::size_of;
+use super::pull::{held_by, size_of};
 use super::{Error, Pulled};
 use crate::domain::individual::lease_end;
 use crate::domain::{Entry, LeaseId, Offset, Progress, Time, TopicId};
@@ -82,7 +82,10 @@ impl Target {
                 self.state.touch(self.now());
                 return Ok(Pulled { first: progress.position, ..Pulled::default() });
             };
-            let picked = self.pick(topic.id(), &runs, settings.pull_bytes).await?;
+            let mut share = self.broker.answer_share().await?;
+            let bytes = share.limit().min(settings.pull_bytes);
+            let picked = self.pick(topic.id(), &runs, bytes).await?;
+            share.settle(held_by(&picked.entries));
             if picked.taken.is_empty() {
                 // Trimmed or closed since the head was read; else it is not there although it must.
                 if retry.is_late() {
@@ -98,7 +101,8 @@ impl Target {
             let leased = progress.lease_out(&picked.taken, until, now);
             if self.save(&mut gate, progress, &mut retry).await? {
                 let (entries, count) = (picked.entries, leased.len() as u64);
-                return Ok(Pulled { entries, first, count, leased, life: self.life() });
+                let (life, share) = (self.life(), Some(Arc::new(share)));
+                return Ok(Pulled { entries, first, count, leased, life, share });
             }
         }
     }

@@ -19,6 +19,7 @@ mod feed;
 mod figures;
 mod lease;
 mod members;
+mod memory;
 mod node;
 mod open;
 mod projects;
@@ -69,6 +70,7 @@ pub use facts::{
 };
 pub use figures::{DayCount, ProjectFigures, Rate, SubscriptionFigures, TopicFigures};
 pub use lease::AckId;
+pub use memory::Share;
 pub use node::{NodeFigures, nodes};
 pub use publish::Publisher;
 pub use pull::Puller;
@@ -93,6 +95,7 @@ use deliver::SubscriptionState;
 use feed::{Calls, StoreFaults};
 use queue::TopicState;
 use quotas::Quotas;
+use memory::Memory;
 use tokens::Seal;
 
 /// Why a message is refused by its schema; doors tell it.
@@ -121,6 +124,11 @@ pub struct Settings {
     pub bytes_per_project: u64,
     /// How often somebody may ask.
     pub rates: Rates,
+    /// Most bytes of the bodies of requests in flight; beyond: [`Error::Unavailable`].
+    pub bodies_bytes: u64,
+    /// Most bytes of what pulls and reads hand out and is not sent yet; beyond they wait, then:
+    /// [`Error::Unavailable`].
+    pub answers_bytes: u64,
 }
 
 /// How long topics keep their messages.
@@ -144,6 +152,8 @@ struct Inner {
     clock: Arc<dyn Clock>,
     seal: Seal,
     settings: Settings,
+    bodies: Memory,
+    answers: Memory,
     tasks: TaskTracker,
     /// The runtime that opened the broker. It outlives those of the doors' threads, each of which
     /// ends with the tasks on it once its own connections are gone.

@@ -12,6 +12,7 @@ use super::catalogue::{Cell, Index, ProjectIndex, ServiceIndex};
 use super::deliver::SubscriptionState;
 use super::feed::{Calls, StoreFaults};
 use super::quotas::Quotas;
+use super::memory::Memory;
 use super::tokens::Seal;
 use super::{Broker, Error, Inner, OpenError, Settings};
 use crate::clock::Clock;
@@ -48,6 +49,8 @@ impl Broker {
             store,
             clock,
             seal: Seal::new(key),
+            bodies: Memory::new(settings.bodies_bytes),
+            answers: Memory::new(settings.answers_bytes),
             settings,
             tasks,
             home: tokio::runtime::Handle::current(),

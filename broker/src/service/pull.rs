@@ -76,9 +76,12 @@ impl Target {
             }
             // What was given up is never read, nor in a window with what is behind it.
             let want = place.sound.map_or(want, |end| want.min(end.since(first)));
-            let limits = Limits { messages: want, bytes: settings.pull_bytes };
+            let mut share = self.broker.answer_share().await?;
+            let bytes = share.limit().min(settings.pull_bytes);
+            let limits = Limits { messages: want, bytes };
             let entries = self.broker.0.store.scan(topic.id(), first, limits).await?;
-            let cut = cut(&entries, first, want, settings.pull_bytes)?;
+            share.settle(held_by(&entries));
+            let cut = cut(&entries, first, want, bytes)?;
             if cut.count == 0 {
                 // Trimmed or closed since the head was read; else it is not there although it must.
                 if retry.is_late() {
@@ -91,7 +94,8 @@ impl Target {
             progress.clocks.last_pull = progress.clocks.last_pull.max(before);
             progress.hand_out(cut.count, cut.ams_bytes, self.now());
             if self.save(&mut gate, progress, &mut retry).await? {
-                return Ok(Pulled { entries, first, count: cut.count, ..Pulled::default() });
+                let share = Some(Arc::new(share));
+                return Ok(Pulled { entries, first, count: cut.count, share, ..Pulled::default() });
             }
         }
     }
@@ -164,6 +168,11 @@ pub(super) fn cut(
         }
     }
     Ok(cut)
+}
+
+/// Bytes of entries in memory.
+pub(super) fn held_by(entries: &[Arc<Entry>]) -> u64 {
+    entries.iter().map(|entry| entry.batch.packed().len() as u64).sum()
 }
 
 /// Bytes of a message, as a pull's bound counts them.

@@ -1,11 +1,12 @@
 //! Reading a topic without a subscription: what an operator or `tail` looks at. Nothing moves, nothing
 //! is counted, nobody is kept waiting by it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::pull::cut;
+use super::pull::{cut, held_by};
 use super::{Broker, Caller, Error, Pulled};
 use crate::domain::{Head, Offset, TopicName};
 use crate::store::{Limits, StoreError};
@@ -84,14 +85,18 @@ impl Broker {
         if want == 0 {
             return Ok(Pulled { first, ..Pulled::default() });
         }
-        let limits = Limits { messages: want, bytes: settings.pull_bytes };
+        let mut share = self.answer_share().await?;
+        let bytes = share.limit().min(settings.pull_bytes);
+        let limits = Limits { messages: want, bytes };
         let entries = self.0.store.scan(topic, first, limits).await?;
-        let cut = cut(&entries, first, want, settings.pull_bytes)?;
+        share.settle(held_by(&entries));
+        let cut = cut(&entries, first, want, bytes)?;
         if cut.count == 0 {
             // Trimmed or closed since the head was read: the next try sees it.
             return Err(self.unless_trimmed(topic, first).await?);
         }
-        Ok(Pulled { entries, first, count: cut.count, ..Pulled::default() })
+        let share = Some(Arc::new(share));
+        Ok(Pulled { entries, first, count: cut.count, share, ..Pulled::default() })
     }
 
     /// Why there is no message at `at`, which lies between a head's start and end.

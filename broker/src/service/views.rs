@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::domain::records::{AckMode, DeadLetters, RegistrationStatus};
+use super::Share;
 use crate::domain::roles::{ProjectRole, ServiceRole};
 use crate::domain::{
     AlertSettings, Entry, Leased, Offset, ProjectName, RegistrationId, RetentionSettings, SchemaId,
@@ -306,4 +307,6 @@ pub struct Pulled {
     pub leased: Vec<Leased>,
     /// What their [`super::AckId`]s begin with.
     pub life: u32,
+    /// The room it takes; to be kept until it is sent.
+    pub share: Option<Arc<Share>>,
 }

@@ -60,6 +60,8 @@ pub(crate) async fn broker_on(store: Arc<dyn Store>, clock: Arc<ManualClock>) ->
         roles: service::Roles::default(),
         pull_messages: 10_000,
         pull_bytes: 64 << 20,
+        bodies_bytes: 96 << 20,
+        answers_bytes: 128 << 20,
         bytes_per_project: 0,
         rates: service::Rates::default(),
         retention: service::Retention { default: 7 * DAY, max: 30 * DAY, every: DAY },

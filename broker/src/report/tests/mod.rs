@@ -51,6 +51,8 @@ impl World {
             roles: service::Roles::default(),
             pull_messages: 100,
             pull_bytes: 1 << 20,
+            bodies_bytes: 96 << 20,
+            answers_bytes: 128 << 20,
             bytes_per_project: 0,
             rates: service::Rates::default(),
             retention: service::Retention { default: WEEK, max: WEEK, every: WEEK },

@@ -54,6 +54,8 @@ fn settings() -> Settings {
         roles: Roles::default(),
         pull_messages: 1_000,
         pull_bytes: 1 << 20,
+        bodies_bytes: 96 << 20,
+        answers_bytes: 64 << 20,
         bytes_per_project: 0,
         rates: Rates::default(),
         retention: RETENTION,
