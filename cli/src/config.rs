@@ -146,6 +146,7 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 
     use clap::Parser as _;
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -271,5 +272,42 @@ mod tests {
         let plain = load(&[], &[]).unwrap();
         std::fs::write(&file, plain.to_toml().unwrap()).unwrap();
         assert_eq!(load(&["--config", file.to_str().unwrap()], &[]).unwrap(), plain);
+    }
+
+    /// Settings that are not there in a text of their own, or a text that says what is wrong.
+    fn is_answered(outcome: Result<Config, String>) {
+        match outcome {
+            Ok(config) => {
+                config.to_toml().unwrap();
+                let _lawful_or_told = config.broker.check();
+            }
+            Err(text) => assert!(!text.is_empty()),
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+        #[test]
+        fn no_file_brings_a_panic(
+            at: prop::sample::Index,
+            gone in 0..40_usize,
+            put in r##"(\PC{0,9}|[\[\]=.'"#\n]{0,4}|-?[0-9]{0,25}[a-z]?|\[broker\.[a-z]+\])"##,
+        ) {
+            let dir = tempfile::tempdir().unwrap();
+            let file = dir.path().join("ams.toml");
+            let mut text = DEFAULTS.as_bytes().to_vec();
+            let at = at.index(text.len());
+            text.splice(at..(at + gone).min(text.len()), put.bytes());
+            std::fs::write(&file, text).unwrap();
+            is_answered(load(&["--config", file.to_str().unwrap()], &[]));
+        }
+
+        #[test]
+        fn no_variable_brings_a_panic(
+            key in r"(BROKER|METRICS)__(HTTP__KEEP_ALIVE|HTTP__BODY_LIMIT|LISTEN|RETENTION__MAX|SMTP__URL|[A-Z_]{0,9})",
+            value in r"(\PC{0,9}|-?[0-9]{0,25}[a-z]?|smtp://\PC{0,9})",
+        ) {
+            is_answered(load(&[], &[(&format!("AMS_{key}"), &value)]));
+        }
     }
 }

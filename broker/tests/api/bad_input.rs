@@ -32,7 +32,7 @@ const BODIES: [(&str, &str); 20] = [
 
 /// Success, or an envelope that is exact and no fault of ours.
 #[track_caller]
-fn is_answered(seen: &Seen) {
+pub(crate) fn is_answered(seen: &Seen) {
     assert_eq!(seen.header("content-type"), "application/json; charset=utf-8", "{seen:?}");
     if seen.status == 200 {
         return;

@@ -14,6 +14,7 @@ mod figures;
 mod logs;
 mod matrix;
 mod messages;
+mod mutated;
 mod openapi;
 mod projects;
 mod rights;
