@@ -26,7 +26,7 @@ pub const MAX_RANGES: usize = 512;
 
 /// Longest deadline that a lease is given later (`ams-contract.md` 9.6). One that ends later than
 /// this, or the subscription's own deadline, from now was made by a clock that has gone back.
-const MAX_DEADLINE: Duration = Duration::from_secs(600);
+pub(super) const MAX_DEADLINE: Duration = Duration::from_secs(600);
 
 /// One message, handed out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,6 +8,7 @@ use super::codec::{Malformed, Put, Reader};
 use super::entry::Head;
 use super::holes::Holes;
 use super::ids::{Offset, TopicId};
+use super::individual::MAX_DEADLINE;
 use clock::Time;
 
 /// The saved state of one subscription. An absent record means [`Progress::fresh`].
@@ -63,10 +64,14 @@ pub struct Window {
 
 impl Window {
     /// Whether its deadline still holds. Whole seconds are compared, as AMS does
-    /// (`ams-contract.md` 10.4): a deadline of 10 fails from the 11th second on.
+    /// (`ams-contract.md` 10.4): a deadline of 10 fails from the 11th second on. A clock that went
+    /// back makes nothing late, but by more than the longest deadline: then it was wrong, as for
+    /// leases, and the window would stay open until that time comes.
     pub fn holds(&self, now: Time, deadline_seconds: i64) -> bool {
+        let ahead = self.pulled_at.secs().saturating_sub(now.secs());
         let waited = now.secs().saturating_sub(self.pulled_at.secs());
-        i64::try_from(waited).is_ok_and(|waited| waited <= deadline_seconds)
+        ahead <= MAX_DEADLINE.as_secs()
+            && i64::try_from(waited).is_ok_and(|waited| waited <= deadline_seconds)
     }
 }
 

@@ -159,6 +159,10 @@ fn a_deadline_is_compared_in_whole_seconds() {
         (nanos(0), i64::MAX, Time(u64::MAX), true),
         // A clock that went back never makes anything late.
         (second(5), 0, second(0), true),
+        (second(600), 0, second(0), true),
+        // But by more than any deadline it was wrong.
+        (second(601), 0, second(0), false),
+        (second(30 * 86_400), 600, second(0), false),
     ] {
         let mut p = fresh();
         p.hand_out(1, 1, pulled_at);

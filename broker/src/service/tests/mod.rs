@@ -11,6 +11,7 @@
 mod audit;
 mod books;
 mod catalogue;
+mod clocks;
 mod cut;
 mod deliver;
 mod feed;
