@@ -185,3 +185,46 @@ fn a_wrong_arrow_would_be_seen() {
     let expected = ["domain", "http", "service", "store"].map(String::from);
     assert_eq!(used(code, "crate::"), BTreeSet::from(expected));
 }
+
+/// `docs/threats.md` has a row for each threat, and every test that it names exists.
+#[test]
+fn every_test_that_the_threats_name_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let mut rust = String::new();
+    let mut dirs: Vec<_> =
+        ["broker", "cli", "metrics-svc", "clock", "telemetry"].map(|krate| root.join(krate)).into();
+    while let Some(dir) = dirs.pop() {
+        for entry in std::fs::read_dir(&dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                dirs.push(path);
+            } else if path.extension().is_some_and(|kind| kind == "rs") {
+                rust += &std::fs::read_to_string(path).unwrap();
+            }
+        }
+    }
+    let exists = |name: &str| match name.split_once(": ") {
+        None => rust.contains(&format!("fn {name}(")),
+        Some((file, line)) if file.ends_with(".http") => {
+            let path = root.join("broker/tests/contract").join(file);
+            std::fs::read_to_string(path)
+                .is_ok_and(|text| text.lines().any(|at| at == format!("### {line}")))
+        }
+        Some((file, words)) => {
+            std::fs::read_to_string(root.join(file)).is_ok_and(|text| text.contains(words))
+        }
+    };
+    let document = std::fs::read_to_string(root.join("docs/threats.md")).unwrap();
+    let mut seen = Vec::new();
+    let mut missing = Vec::new();
+    for row in document.lines().filter(|line| line.starts_with("| T")) {
+        let cells: Vec<_> = row.split(" | ").collect();
+        seen.push(cells.first().unwrap().trim_start_matches("| T").parse::<u32>().unwrap());
+        let shown = cells.last().unwrap();
+        assert!(shown.len() > 10, "nothing is said: {row}");
+        let names = shown.split('`').skip(1).step_by(2);
+        missing.extend(names.filter(|name| !exists(name)).map(str::to_owned));
+    }
+    assert_eq!(seen, (1..=25).chain(34..=46).collect::<Vec<_>>());
+    assert_eq!(missing, Vec::<String>::new(), "no such tests");
+}
