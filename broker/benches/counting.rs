@@ -48,6 +48,7 @@ async fn main() {
         answers_bytes: 128 << 20,
         bytes_per_project: 0,
         rates: Rates::default(),
+        push_enabled: false,
         retention: Retention { default: week, max: week, every: week },
     };
     let (store, clock) = (store::memory(), ManualClock::at(now));

@@ -315,6 +315,8 @@ impl Settings {
                 published_bytes_per_user: self.service.published_bytes_per_user,
                 published_bytes_per_project: self.service.published_bytes_per_project,
             },
+            // No key until something delivers: a setting would promise it.
+            push_enabled: false,
             retention: service::Retention {
                 default: self.retention.default,
                 max: self.retention.max,

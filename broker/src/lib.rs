@@ -7,6 +7,7 @@ pub mod control;
 pub mod domain;
 mod files;
 pub mod http;
+pub mod push;
 pub mod report;
 pub mod schema;
 pub mod service;

@@ -16,7 +16,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("app", &["clock", "config", "control", "files", "http", "report", "service", "store"]),
     ("config", &["http", "report", "service", "store"]),
     ("control", &["service"]),
-    ("http", &["clock", "domain", "files", "service"]),
+    ("http", &["clock", "domain", "files", "push", "service"]),
+    ("push", &["domain"]),
     ("report", &["clock", "domain", "service"]),
     ("service", &["clock", "domain", "schema", "store"]),
     ("store", &["clock", "domain"]),
@@ -39,13 +40,14 @@ const AT_HOME: &[(&str, &[&str])] = &[
     ("prost", &["report"]),
     ("rcgen", &["http"]),
     ("regex", &["schema"]),
-    ("reqwest", &["report"]),
+    ("reqwest", &["push", "report"]),
     ("rustls", &["http", "store"]),
     ("rustix", &["http", "store"]),
     ("scylla", &["store"]),
     ("serde_json", &["config", "control", "domain", "http", "report", "schema", "store"]),
     ("sha2", &["domain", "http", "service", "store"]),
-    ("tokio", &["app", "control", "http", "report", "service", "store"]),
+    ("tokio", &["app", "control", "http", "push", "report", "service", "store"]),
+    ("url", &["domain", "push"]),
 ];
 
 /// Longest file, its tests at the end not counted.

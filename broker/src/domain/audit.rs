@@ -49,6 +49,7 @@ operations! {
     SubscriptionDelete = "subscription.delete",
     SubscriptionRewind = "subscription.rewind",
     SubscriptionForward = "subscription.forward",
+    PushChange = "push.change",
     DeadlineChange = "deadline.change",
     AclChange = "acl.change",
     AlertChange = "alert.change",

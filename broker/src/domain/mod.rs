@@ -15,6 +15,7 @@ pub mod ids;
 pub mod individual;
 pub mod names;
 pub mod progress;
+pub mod push;
 pub mod records;
 pub mod requests;
 pub mod retention;
@@ -34,5 +35,6 @@ pub use names::{
     lawful,
 };
 pub use progress::{Counters, Facts, HandedOut, Lost, Progress, Window};
+pub use push::{InvalidPush, PushRequest, PushSettings};
 pub use requests::{Known, Request};
 pub use retention::RetentionSettings;

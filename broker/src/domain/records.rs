@@ -12,6 +12,7 @@ use super::entry::DayFigures;
 use super::holes::Holes;
 use super::ids::{Offset, ProjectId, RegistrationId, SchemaId, SubscriptionId, TopicId, UserId};
 use super::names::{ProjectName, SchemaName, SnapshotName, SubscriptionName, TopicName, UserName};
+use super::push::PushSettings;
 use super::retention::RetentionSettings;
 use super::roles::{ProjectRole, ServiceRole};
 use clock::Time;
@@ -269,6 +270,9 @@ pub struct SubscriptionRecord {
     /// Alarms.
     #[serde(default, skip_serializing_if = "AlertSettings::is_empty")]
     pub alert: AlertSettings,
+    /// Where it is pushed to; `None` = it is pulled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub push: Option<Box<PushSettings>>,
 }
 
 /// What becomes of a message that was handed out often and never acknowledged.

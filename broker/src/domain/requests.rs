@@ -2,6 +2,7 @@
 //! knows them: a fold over the marks of its entries, so that nothing is written beside the log and
 //! a restart finds what it found before.
 
+use std::collections::hash_map::Entry::Vacant;
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
@@ -116,9 +117,9 @@ impl Requests {
         self.forget(entry.time);
         for mark in &entry.marks {
             // Whoever wrote it saw the ones before; were one twice, the first would count.
-            if !self.seen.contains_key(&mark.id) {
+            if let Vacant(place) = self.seen.entry(mark.id) {
                 let (first, time) = (entry.base.plus(u64::from(mark.first)), entry.time);
-                self.seen.insert(mark.id, Seen { digest: mark.digest, first, time });
+                place.insert(Seen { digest: mark.digest, first, time });
                 self.order.push_back((time, mark.id));
             }
         }

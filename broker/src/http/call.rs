@@ -9,6 +9,7 @@ use super::openapi::Document;
 use super::path::Query;
 use super::settings::Settings;
 use crate::domain::ProjectName;
+use crate::push::Reach;
 use crate::service::{Broker, Caller, Error, Peer, Pulled, Route, Share};
 
 /// A request with its route and names found, not yet admitted.
@@ -16,6 +17,7 @@ pub(super) struct Call<'a> {
     pub(super) broker: &'a Broker,
     pub(super) settings: &'a Settings,
     pub(super) document: &'a Document,
+    pub(super) reach: &'a Reach,
     pub(super) query: Query<'a>,
     pub(super) headers: &'a HeaderMap,
     pub(super) token: Option<String>,

@@ -6,7 +6,8 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use super::reply::Reply;
-use crate::domain::InvalidName;
+use crate::domain::{InvalidName, InvalidPush};
+use crate::push::Unheard;
 use crate::service::{Bounded, Error, Invalid, StoreError, StoreFault};
 
 /// Why a request is not answered with 200.
@@ -22,6 +23,8 @@ pub(super) enum Refusal {
     UnreadableBody,
     /// An argument is not what the route takes; the text says which.
     Argument(&'static str),
+    /// A push endpoint did not answer as it must to be verified.
+    Unheard(Unheard),
     /// Not a duration that a topic may keep its messages for.
     Retention { longest: Duration },
     /// More messages in one publish than the limit.
@@ -99,6 +102,7 @@ impl Refusal {
             | Self::WrongMethod
             | Self::UnreadableBody
             | Self::Argument(_)
+            | Self::Unheard(_)
             | Self::Retention { .. }
             | Self::TooManyMessages { .. }
             | Self::TooManyAttributes { .. }
@@ -127,6 +131,14 @@ impl Refusal {
             Self::WrongMethod => (405, "METHOD_NOT_ALLOWED", "Method not allowed".into()),
             Self::UnreadableBody => (400, "BAD_REQUEST", "Invalid Request Body".into()),
             Self::Argument(message) => (400, "INVALID_ARGUMENT", (*message).into()),
+            Self::Unheard(why) => {
+                let why = match why {
+                    Unheard::NotAllowed => "Push endpoint's address or port is not allowed",
+                    Unheard::Unreachable => "Push endpoint cannot be reached",
+                    Unheard::WrongStatus => "Wrong response status code",
+                };
+                (401, "UNAUTHORIZED", format!("Endpoint verification failed.{why}").into())
+            }
             Self::Retention { longest } => {
                 let longest = humantime::format_duration(*longest);
                 let message = format!(
@@ -223,6 +235,13 @@ fn fact(error: &Error) -> (u16, &'static str, Cow<'static, str>, Option<u32>) {
             (400, "INVALID_ARGUMENT", format!("duplicate reference of project {name}").into())
         }
         Error::PushDisabled => (409, "CONFLICT", "Push functionality is currently disabled".into()),
+        Error::Push(why) => (400, "INVALID_ARGUMENT", invalid_push(*why).into()),
+        Error::NotHttpPush => (409, "CONFLICT", "Subscription is not in http push mode".into()),
+        Error::PushVerified => (409, "CONFLICT", "Push endpoint is already verified".into()),
+        Error::WrongVerificationHash => {
+            let message = "Endpoint verification failed.Wrong verification hash";
+            (401, "UNAUTHORIZED", message.into())
+        }
         Error::AckTimeout => (408, "TIMEOUT", "ack timeout".into()),
         Error::NoAckPending => (500, "INTERNAL_SERVER_ERROR", "no ack pending".into()),
         Error::WrongAck => (500, "INTERNAL_SERVER_ERROR", "wrong ack".into()),
@@ -268,6 +287,21 @@ fn fact(error: &Error) -> (u16, &'static str, Cow<'static, str>, Option<u32>) {
     (code, status, message, None)
 }
 
+/// What AMS says of a push configuration that is none.
+const fn invalid_push(why: InvalidPush) -> &'static str {
+    match why {
+        InvalidPush::Kind => {
+            "Push configuration type can only be of 'http_endpoint' or 'mattermost'"
+        }
+        InvalidPush::Endpoint => "Push endpoint should be addressed by a valid https url",
+        InvalidPush::Authorization => {
+            "Authorization header type can only be of 'autogen' or 'disabled' type"
+        }
+        InvalidPush::MattermostUrl => "Field mattermostUrl cannot be empty",
+        InvalidPush::Retry => "Retry policy can only be of 'linear' or 'slowstart' type",
+    }
+}
+
 /// What AMS says of a message that its schema refuses.
 fn invalid(i: usize, why: &Invalid) -> String {
     match why {
@@ -290,7 +324,7 @@ fn invalid(i: usize, why: &Invalid) -> String {
 mod tests {
     use std::fmt::Write as _;
 
-    use super::{Duration, Refusal, argument};
+    use super::{Duration, InvalidPush, Refusal, Unheard, argument};
     use crate::domain::InvalidName;
     use crate::service::{Bounded, Error, Invalid, NotBase64, StoreError, Violation};
 
@@ -335,6 +369,9 @@ mod tests {
             Refusal::UnknownPath,
             Refusal::WrongMethod,
             Refusal::UnreadableBody,
+            Refusal::Unheard(Unheard::NotAllowed),
+            Refusal::Unheard(Unheard::Unreachable),
+            Refusal::Unheard(Unheard::WrongStatus),
             Refusal::Retention { longest: Duration::from_secs(30 * 86_400) },
             Refusal::TooManyMessages { count: 3, limit: 2 },
             Refusal::TooManyAttributes { count: 3, limit: 2 },
@@ -381,6 +418,14 @@ mod tests {
             Error::InvalidRole(text("r")),
             Error::DuplicateProject("p".parse().unwrap()),
             Error::PushDisabled,
+            Error::Push(InvalidPush::Kind),
+            Error::Push(InvalidPush::Endpoint),
+            Error::Push(InvalidPush::Authorization),
+            Error::Push(InvalidPush::MattermostUrl),
+            Error::Push(InvalidPush::Retry),
+            Error::NotHttpPush,
+            Error::PushVerified,
+            Error::WrongVerificationHash,
             Error::AckTimeout,
             Error::ByteQuota,
             Error::NoAckPending,
@@ -446,6 +491,9 @@ mod tests {
 404 NOT_FOUND 404 page not found
 405 METHOD_NOT_ALLOWED Method not allowed
 400 BAD_REQUEST Invalid Request Body
+401 UNAUTHORIZED Endpoint verification failed.Push endpoint's address or port is not allowed
+401 UNAUTHORIZED Endpoint verification failed.Push endpoint cannot be reached
+401 UNAUTHORIZED Endpoint verification failed.Wrong response status code
 400 INVALID_ARGUMENT Invalid retention(needs a duration such as 90s, 15m or 7d, at most 30days) Arguments
 400 INVALID_ARGUMENT Too many messages: 3, the limit is 2
 400 INVALID_ARGUMENT Too many attributes: 3, the limit is 2
@@ -490,6 +538,14 @@ mod tests {
 400 INVALID_ARGUMENT invalid role: r
 400 INVALID_ARGUMENT duplicate reference of project p
 409 CONFLICT Push functionality is currently disabled
+400 INVALID_ARGUMENT Push configuration type can only be of 'http_endpoint' or 'mattermost'
+400 INVALID_ARGUMENT Push endpoint should be addressed by a valid https url
+400 INVALID_ARGUMENT Authorization header type can only be of 'autogen' or 'disabled' type
+400 INVALID_ARGUMENT Field mattermostUrl cannot be empty
+400 INVALID_ARGUMENT Retry policy can only be of 'linear' or 'slowstart' type
+409 CONFLICT Subscription is not in http push mode
+409 CONFLICT Push endpoint is already verified
+401 UNAUTHORIZED Endpoint verification failed.Wrong verification hash
 408 TIMEOUT ack timeout
 503 RESOURCE_EXHAUSTED Storage quota of the project is exhausted [retry after 10 s]
 500 INTERNAL_SERVER_ERROR no ack pending

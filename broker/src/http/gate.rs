@@ -21,6 +21,7 @@ use super::routes::{self, Action, Names, Row};
 use super::settings::{AuthOption, Settings};
 use super::watch::{Busy, Connection};
 use crate::domain::{ProjectName, SubscriptionName, lawful};
+use crate::push::Reach;
 use crate::service::{Broker, Error, Peer, Route, Verb};
 
 /// What all requests share. Cheap to clone.
@@ -30,6 +31,7 @@ pub struct Door {
     settings: Arc<Settings>,
     inflater: Inflater,
     document: Arc<Document>,
+    reach: Arc<Reach>,
 }
 
 impl Door {
@@ -40,7 +42,13 @@ impl Door {
             settings: Arc::new(settings),
             inflater: Inflater::new(),
             document: Arc::default(),
+            reach: Arc::default(),
         }
+    }
+
+    /// The same door, whose push endpoints are called as `reach` says.
+    pub fn reaching(self, reach: Reach) -> Self {
+        Self { reach: Arc::new(reach), ..self }
     }
 }
 
@@ -51,7 +59,7 @@ pub(super) async fn answer(
     door: web::Data<Door>,
 ) -> HttpResponse {
     let busy = request.conn_data::<Arc<Connection>>().map(Busy::on);
-    let Door { broker, settings, inflater, document } = door.get_ref();
+    let Door { broker, settings, inflater, document, reach } = door.get_ref();
     let share = broker.body_share();
     let body = Body::new(payload, request.headers(), settings, inflater, share);
     if request.method() == Method::OPTIONS {
@@ -64,6 +72,7 @@ pub(super) async fn answer(
         broker,
         settings,
         document,
+        reach,
         query,
         headers: request.headers(),
         token: token(&request, query, settings.auth_option),

@@ -24,6 +24,7 @@ mod path;
 mod projects;
 mod publish;
 mod pull;
+mod push;
 mod read;
 mod registrations;
 mod reply;

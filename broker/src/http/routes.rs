@@ -1,6 +1,5 @@
 //! The routes, in one table: the first row that fits wins, so `:verb` rows stand before bare ones.
-//! Order and numbers are those of `ams-contract.md` 4; rows it has and we have not yet are absent
-//! and answer as unknown paths do.
+//! Order and numbers are those of `ams-contract.md` 4.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -9,8 +8,8 @@ use super::call::Call;
 use super::error::Refusal;
 use super::reply::Reply;
 use super::{
-    audit, members, metrics, openapi, projects, publish, pull, read, registrations, schemas, seek,
-    service_info, snapshots, subscriptions, topics, usage_report, users,
+    audit, members, metrics, openapi, projects, publish, pull, push, read, registrations, schemas,
+    seek, service_info, snapshots, subscriptions, topics, usage_report, users,
 };
 use crate::domain::{ProjectName, SchemaName, SnapshotName, SubscriptionName, TopicName, UserName};
 use crate::service::{Caller, Route};
@@ -177,7 +176,9 @@ static TABLE: &[Row] = table! {
     /* 40 */ "DELETE" "/v1/projects/{project}/subscriptions/{subscription}" Subscription[SubscriptionsDelete] subscriptions::delete(caller, project, name);
     /* 41 */ "POST" "/v1/projects/{project}/subscriptions/{subscription}:pull" Subscription[SubscriptionsPull] pull::pull(caller, project, name);
     /* 42 */ "POST" "/v1/projects/{project}/subscriptions/{subscription}:acknowledge" Subscription[SubscriptionsAcknowledge] pull::acknowledge(caller, project, name);
+    /* 43 */ "POST" "/v1/projects/{project}/subscriptions/{subscription}:verifyPushEndpoint" Subscription[SubscriptionsVerifyPushEndpoint] push::verify(caller, project, name);
     /* 44 */ "POST" "/v1/projects/{project}/subscriptions/{subscription}:modifyAckDeadline" Subscription[SubscriptionsModifyAckDeadline] subscriptions::modify_ack_deadline(caller, project, name);
+    /* 45 */ "POST" "/v1/projects/{project}/subscriptions/{subscription}:modifyPushConfig" Subscription[SubscriptionsModifyPushConfig] push::modify(caller, project, name);
     /* 46 */ "POST" "/v1/projects/{project}/subscriptions/{subscription}:modifyOffset" Subscription[SubscriptionsModifyOffset] subscriptions::modify_offset(caller, project, name);
     /*ours*/ "POST" "/v1/projects/{project}/subscriptions/{subscription}:seek" Subscription[SubscriptionsSeek] seek::seek(caller, project, name);
     /* 47 */ "POST" "/v1/projects/{project}/subscriptions/{subscription}:modifyAcl" Subscription[SubscriptionsModifyAcl] subscriptions::modify_acl(caller, project, name);

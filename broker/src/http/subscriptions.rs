@@ -4,8 +4,9 @@ use serde::de::MapAccess;
 
 use super::call::Call;
 use super::error::{Refusal, argument};
-use super::json::{Alert, Fields, Object, Writer, boolean, integer, object, text};
+use super::json::{Alert, Fields, Object, Writer, integer, object, text};
 use super::pull::ack_prefix;
+use super::push::{self, PushConfig};
 use super::reply::Reply;
 use super::{acl, alert, leases, paging, zulu};
 use crate::domain::records::AckMode;
@@ -43,7 +44,10 @@ pub(super) async fn show(
     _: &ProjectName,
     name: &SubscriptionName,
 ) -> Result<Reply, Refusal> {
-    Ok(reply(&call.broker.subscription(caller, name)?))
+    let subscription = call.broker.subscription(caller, name)?;
+    let mut json = Writer::indented();
+    write_with(&mut json, &subscription, |json| push::write_status(json, &subscription.push));
+    Ok(Reply::ok(json.finish()))
 }
 
 /// `PUT /v1/projects/{project}/subscriptions/{subscription}`
@@ -71,8 +75,9 @@ pub(super) async fn create(
     };
     let Object(dead_letters) = new.dead_letters;
     let dead_letters = dead_letters.settings(&topic, ack_mode)?;
-    let new = NewSubscription { topic, ack_deadline_seconds, ack_mode, dead_letters, alert };
-    Ok(reply(&call.broker.create_subscription(caller, name, new, push.is_wanted).await?))
+    let push = push.into_request();
+    let new = NewSubscription { topic, ack_deadline_seconds, ack_mode, dead_letters, push, alert };
+    Ok(reply(&call.broker.create_subscription(caller, name, new).await?))
 }
 
 #[derive(Default)]
@@ -111,28 +116,6 @@ pub(super) fn short_name(reference: &str) -> Option<&str> {
     }
 }
 
-/// A push configuration: any member that is not zero asks for push.
-#[derive(Default)]
-struct PushConfig {
-    is_wanted: bool,
-}
-
-impl<'de> Fields<'de> for PushConfig {
-    fn field<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<bool, A::Error> {
-        self.is_wanted |= match key {
-            "type" | "pushendpoint" | "verificationhash" | "mattermosturl"
-            | "mattermostusername" | "mattermostchannel" => !text(map)?.is_empty(),
-            "maxmessages" => integer(map)? != 0,
-            "verified" | "base64decode" => boolean(map)?,
-            "authorizationheader" | "retrypolicy" => map.next_value::<Object<Self>>()?.0.is_wanted,
-            "value" => !text(map)?.is_empty(),
-            "period" => integer(map)? != 0,
-            _ => return Ok(false),
-        };
-        Ok(true)
-    }
-}
-
 /// `DELETE /v1/projects/{project}/subscriptions/{subscription}`
 pub(super) async fn delete(
     call: &Call<'_>,
@@ -140,8 +123,8 @@ pub(super) async fn delete(
     _: &ProjectName,
     name: &SubscriptionName,
 ) -> Result<Reply, Refusal> {
-    call.broker.delete_subscription(caller, name).await?;
-    Ok(Reply::empty())
+    let was_pushed = call.broker.delete_subscription(caller, name).await?;
+    Ok(if was_pushed { push::deleted() } else { Reply::empty() })
 }
 
 /// `GET /v1/projects/{project}/subscriptions/{subscription}:acl`
@@ -282,25 +265,21 @@ fn reply(subscription: &SubscriptionView) -> Reply {
     Reply::ok(json.finish())
 }
 
-/// All keys of `pushConfig` are there for pull subscriptions too: clients read them unasked.
 fn write(json: &mut Writer, subscription: &SubscriptionView) {
+    write_with(json, subscription, |_| {});
+}
+
+/// With what `status` writes of how pushing goes.
+fn write_with(
+    json: &mut Writer,
+    subscription: &SubscriptionView,
+    status: impl FnOnce(&mut Writer),
+) {
     json.object(|json| {
         let SubscriptionView { project, name, topic, .. } = subscription;
         json.key("name").text(&full_name(project, name));
         json.key("topic").text(&format!("/projects/{project}/topics/{topic}"));
-        json.key("pushConfig").object(|json| {
-            json.key("type").text("");
-            json.key("pushEndpoint").text("");
-            json.key("maxMessages").number(0);
-            json.key("authorizationHeader").object(|_| {});
-            json.key("retryPolicy").object(|_| {});
-            json.key("verificationHash").text("");
-            json.key("verified").boolean(false);
-            json.key("mattermostUrl").text("");
-            json.key("mattermostUsername").text("");
-            json.key("mattermostChannel").text("");
-            json.key("base64Decode").boolean(false);
-        });
+        push::write(json, &subscription.push);
         json.key("ackDeadlineSeconds").number(subscription.ack_deadline_seconds);
         // Clients of AMS know nothing of it.
         if subscription.ack_mode != AckMode::Cumulative {
@@ -309,6 +288,7 @@ fn write(json: &mut Writer, subscription: &SubscriptionView) {
         if let Some(dead_letters) = &subscription.dead_letters {
             leases::write_policy(json, project, dead_letters);
         }
+        status(json);
         json.key("createdOn").text(&subscription.created.to_seconds_text());
         alert::write(json, &subscription.alert);
     });

@@ -63,6 +63,10 @@ pub(super) struct Watch(Mutex<Vec<Weak<Connection>>>);
 impl Watch {
     /// A watch over the connections of a server with these settings, as long as that holds it.
     /// Needs a runtime.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "it ends with its server and leaves nothing undone"
+    )]
     pub(super) fn start(settings: &Settings) -> Arc<Self> {
         let watch = Arc::new(Self::default());
         let (weak, longest) =

@@ -1,7 +1,7 @@
 //! Why a verb stopped: facts, named once, translated by each door in one exhaustive table.
 
 use super::quotas::Rate as Bounded;
-use crate::domain::{InvalidName, ProjectName};
+use crate::domain::{InvalidName, InvalidPush, ProjectName};
 use crate::schema::{Invalid, NotBase64};
 use crate::store::StoreError;
 
@@ -123,6 +123,18 @@ pub enum Error {
     /// A push configuration was asked for while push is off.
     #[error("push is disabled")]
     PushDisabled,
+    /// Nothing can be pushed as asked.
+    #[error(transparent)]
+    Push(#[from] InvalidPush),
+    /// The subscription is not pushed to an endpoint that could be verified.
+    #[error("not in http push mode")]
+    NotHttpPush,
+    /// The push endpoint was verified already.
+    #[error("push endpoint is verified already")]
+    PushVerified,
+    /// The push endpoint does not answer the verification hash.
+    #[error("wrong verification hash")]
+    WrongVerificationHash,
     /// The window's deadline passed (408).
     #[error("ack timeout")]
     AckTimeout,

@@ -25,6 +25,7 @@ mod open;
 mod projects;
 mod publish;
 mod pull;
+mod push;
 mod queue;
 mod quotas;
 mod read;
@@ -81,7 +82,7 @@ pub use roles::{RoleSettings, Roles};
 pub use routes::Route;
 pub use views::{
     MembershipView, NewRegistration, NewSubscription, NewUser, Offsets, Page, PageRequest,
-    ProjectView, Pulled, RegistrationFilter, RegistrationView, SchemaEdit, SchemaView,
+    ProjectView, Pulled, PushView, RegistrationFilter, RegistrationView, SchemaEdit, SchemaView,
     SnapshotView, SubscriptionView, TopicView, UserChange, UserView,
 };
 pub use volumes::{Days, ProjectVolume};
@@ -93,9 +94,9 @@ use crate::store::Store;
 use catalogue::{Cell, ProjectIndex, ServiceIndex};
 use deliver::SubscriptionState;
 use feed::{Calls, StoreFaults};
+use memory::Memory;
 use queue::TopicState;
 use quotas::Quotas;
-use memory::Memory;
 use tokens::Seal;
 
 /// Why a message is refused by its schema; doors tell it.
@@ -118,6 +119,8 @@ pub struct Settings {
     pub pull_messages: u64,
     /// Most bytes (packed) that one pull hands out, at least one message.
     pub pull_bytes: u64,
+    /// Whether subscriptions may be pushed. Nobody delivers yet: on in tests alone.
+    pub push_enabled: bool,
     /// What topics keep.
     pub retention: Retention,
     /// Most packed bytes that the topics of one project keep together; 0 = no bound.

@@ -182,11 +182,14 @@ pub(super) fn size_of(message: &MessageRef<'_>) -> u64 {
 }
 
 impl Broker {
-    /// Existence, rights, ACL and the topic (`TopicGone`), before the door reads the body. A pull
-    /// that the ACL refuses is counted here.
+    /// Existence, rights (what is pushed, few may pull), ACL and the topic (`TopicGone`), before the
+    /// door reads the body. A pull that these refuse is counted here.
     pub fn puller(&self, caller: &Caller, name: &SubscriptionName) -> Result<Puller, Error> {
         let (target, record) = self.target(caller.project()?, name)?;
-        if let Err(denied) = caller.passes(&ProjectRole::Consumer, &record.acl) {
+        let passes = self
+            .passes_push(caller, &record)
+            .and_then(|()| caller.passes(&ProjectRole::Consumer, &record.acl));
+        if let Err(denied) = passes {
             target.state.count_denied();
             return Err(denied);
         }

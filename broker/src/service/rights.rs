@@ -51,6 +51,10 @@ impl Caller {
         self.service_roles.contains(&ServiceRole::ServiceAdmin)
     }
 
+    pub(super) fn is_push_worker(&self) -> bool {
+        self.service_roles.contains(&ServiceRole::PushWorker)
+    }
+
     /// The ACL rule (`ams-contract.md` 2.4): holding `role` makes the ACL apply, whatever else is
     /// held.
     pub(super) fn passes(&self, role: &ProjectRole, acl: &[UserId]) -> Result<(), Error> {

@@ -83,7 +83,9 @@ routes! {
     SubscriptionsDelete = "subscriptions:delete" [ProjectAdmin] [ServiceAdmin];
     SubscriptionsPull = "subscriptions:pull" [ProjectAdmin, Consumer] [ServiceAdmin, PushWorker];
     SubscriptionsAcknowledge = "subscriptions:acknowledge" [ProjectAdmin, Consumer] [ServiceAdmin, PushWorker];
+    SubscriptionsVerifyPushEndpoint = "subscriptions:verifyPushEndpoint" [ProjectAdmin] [ServiceAdmin];
     SubscriptionsModifyAckDeadline = "subscriptions:modifyAckDeadline" [ProjectAdmin, Consumer] [ServiceAdmin];
+    SubscriptionsModifyPushConfig = "subscriptions:modifyPushConfig" [ProjectAdmin] [ServiceAdmin];
     SubscriptionsModifyOffset = "subscriptions:modifyOffset" [ProjectAdmin, Consumer] [ServiceAdmin];
     SubscriptionsSeek = "subscriptions:seek" [ProjectAdmin, Consumer] [ServiceAdmin];
     SubscriptionsModifyAcl = "subscriptions:modifyAcl" [ProjectAdmin] [ServiceAdmin];

@@ -10,7 +10,8 @@ use super::{Broker, Caller, Error, NewSubscription, Page, PageRequest, Subscript
 use crate::domain::records::{Record, SubscriptionRecord, TrashRecord};
 use crate::domain::roles::ProjectRole;
 use crate::domain::{
-    AlertSettings, ProjectId, ProjectName, SubscriptionId, SubscriptionName, TopicName, UserName,
+    AlertSettings, ProjectId, ProjectName, PushSettings, SubscriptionId, SubscriptionName,
+    TopicName, UserName,
 };
 use crate::store::By;
 
@@ -24,11 +25,14 @@ impl Broker {
         let id = caller.project()?;
         let (project, cell) = (self.project_name(id)?, self.project_cell(id)?);
         let own_only = caller.sees_own_only(&ProjectRole::Consumer);
-        let state = cell.read();
-        let seen = state.index.subscriptions_in_order.values().rev();
-        let seen = seen.filter(|record| !own_only || record.acl.contains(&caller.user()));
-        let page = paginate(seen, page, |record| record.order);
-        Ok(page.map(|record| view(&project, record)))
+        let Page { items, next, total } = {
+            let state = cell.read();
+            let seen = state.index.subscriptions_in_order.values().rev();
+            let seen = seen.filter(|record| !own_only || record.acl.contains(&caller.user()));
+            paginate(seen.cloned(), page, |record| record.order)
+        };
+        let items = items.iter().map(|record| self.subscription_view(&project, record));
+        Ok(Page { items: items.collect::<Result<_, _>>()?, next, total })
     }
 
     /// Subscriptions of one topic (which must exist), in creation order.
@@ -50,7 +54,7 @@ impl Broker {
         name: &SubscriptionName,
     ) -> Result<SubscriptionView, Error> {
         let record = self.subscription_record(caller.project()?, name)?;
-        Ok(view(&self.project_name(caller.project()?)?, &record))
+        self.subscription_view(&self.project_name(caller.project()?)?, &record)
     }
 
     pub(super) fn subscription_record(
@@ -63,32 +67,32 @@ impl Broker {
         state.index.subscriptions.get(name).cloned().ok_or(Error::SubscriptionNotFound)
     }
 
-    /// A new subscription, at the durable end of its topic. `TopicNotFound`, also for dead letters, then (if `push`) `PushDisabled`, then `SubscriptionExists`.
+    /// A new subscription, at the durable end of its topic. `TopicNotFound`, also for dead letters, then `PushDisabled` and what else speaks against push, if
+    /// that is wanted, then `SubscriptionExists`.
     pub async fn create_subscription(
         &self,
         caller: &Caller,
         name: &SubscriptionName,
         new: NewSubscription,
-        push: bool,
     ) -> Result<SubscriptionView, Error> {
         let project = caller.project()?;
         self.topic_record(project, &new.topic)?;
         if let Some(dead_letters) = &new.dead_letters {
             self.topic_record(project, &dead_letters.topic)?;
         }
-        if push {
-            return Err(Error::PushDisabled);
-        }
+        let push = self.new_push(new.push.as_ref())?;
         let (broker, by, name) = (self.clone(), self.by(caller), name.clone());
         let work = async move {
             loop {
-                if let Some(record) = broker.insert_subscription(project, &name, &new, &by).await? {
+                if let Some(record) =
+                    broker.insert_subscription(project, &name, &new, &push, &by).await?
+                {
                     return Ok(record);
                 }
             }
         };
         let record = self.run(work).await?;
-        Ok(view(&self.project_name(project)?, &record))
+        self.subscription_view(&self.project_name(project)?, &record)
     }
 
     /// `None`: the topic was deleted and made again meanwhile.
@@ -97,6 +101,7 @@ impl Broker {
         project: ProjectId,
         name: &SubscriptionName,
         new: &NewSubscription,
+        push: &Option<Box<PushSettings>>,
         by: &By,
     ) -> Result<Option<SubscriptionRecord>, Error> {
         let cell = self.project_cell(project)?;
@@ -135,6 +140,7 @@ impl Broker {
                 created: by.time,
                 created_by: by.user,
                 alert: new.alert.clone(),
+                push: push.clone(),
             };
             Ok(Plan { writes: vec![put(record.clone())], answer: Some(record) })
         };
@@ -146,12 +152,12 @@ impl Broker {
         made
     }
 
-    /// Deletes it and its progress.
+    /// Deletes it and its progress; says whether it was pushed to where messages may go.
     pub async fn delete_subscription(
         &self,
         caller: &Caller,
         name: &SubscriptionName,
-    ) -> Result<(), Error> {
+    ) -> Result<bool, Error> {
         let project = caller.project()?;
         let (broker, by, name) = (self.clone(), self.by(caller), name.clone());
         let work = async move {
@@ -159,6 +165,7 @@ impl Broker {
             let plan = |state: &Versioned<ProjectIndex>| {
                 let record = state.index.subscriptions.get(&name);
                 let record = record.ok_or(Error::SubscriptionNotFound)?;
+                let was_pushed = record.push.as_ref().is_some_and(|push| push.is_verified());
                 let trash = TrashRecord {
                     name: record.name.as_str().to_owned(),
                     deleted: by.time,
@@ -169,16 +176,16 @@ impl Broker {
                     (subscription_key(&name), None),
                     (trash_key(record.id.0), Some(Record::Trash(trash))),
                 ];
-                Ok(Plan { writes, answer: record.topic.clone() })
+                Ok(Plan { writes, answer: (record.topic.clone(), was_pushed) })
             };
-            let topic = broker.change(&cell, &by, plan).await?;
+            let (topic, was_pushed) = broker.change(&cell, &by, plan).await?;
             // Pulls that wait for a message must learn that there is nothing to wait for.
             let life = cell.read().index.topic(&topic).map(|topic| topic.id);
             if let Some(topic) = life.and_then(|life| broker.known_topic(life)) {
                 topic.wake();
             }
             broker.sweep_soon();
-            Ok(())
+            Ok(was_pushed)
         };
         self.run(work).await
     }
@@ -201,7 +208,11 @@ impl Broker {
         users: Vec<String>,
     ) -> Result<(), Error> {
         let acl = self.members(caller.project()?, &users)?;
-        self.edit_subscription(caller, name, move |record| record.acl.clone_from(&acl)).await
+        let edit = move |record: &mut SubscriptionRecord| {
+            record.acl.clone_from(&acl);
+            Ok(())
+        };
+        self.edit_subscription(caller, name, edit).await
     }
 
     /// Replaces its alert settings.
@@ -211,7 +222,11 @@ impl Broker {
         name: &SubscriptionName,
         alert: AlertSettings,
     ) -> Result<(), Error> {
-        self.edit_subscription(caller, name, move |record| record.alert = alert.clone()).await
+        let edit = move |record: &mut SubscriptionRecord| {
+            record.alert = alert.clone();
+            Ok(())
+        };
+        self.edit_subscription(caller, name, edit).await
     }
 
     /// Sets the deadline; the door has checked 0..=600.
@@ -224,15 +239,18 @@ impl Broker {
         // What ran out by the present deadline stays counted, whatever the next one is.
         let (target, _) = self.target(caller.project()?, name)?;
         self.run(async move { target.save_expired().await }).await?;
-        self.edit_subscription(caller, name, move |record| record.ack_deadline_seconds = seconds)
-            .await
+        let edit = move |record: &mut SubscriptionRecord| {
+            record.ack_deadline_seconds = seconds;
+            Ok(())
+        };
+        self.edit_subscription(caller, name, edit).await
     }
 
-    async fn edit_subscription(
+    pub(super) async fn edit_subscription(
         &self,
         caller: &Caller,
         name: &SubscriptionName,
-        edit: impl Fn(&mut SubscriptionRecord) + Send + Sync + 'static,
+        edit: impl Fn(&mut SubscriptionRecord) -> Result<(), Error> + Send + Sync + 'static,
     ) -> Result<(), Error> {
         let project = caller.project()?;
         let (broker, by, name) = (self.clone(), self.by(caller), name.clone());
@@ -242,25 +260,30 @@ impl Broker {
                 let record = state.index.subscriptions.get(&name);
                 let mut record =
                     SubscriptionRecord::clone(record.ok_or(Error::SubscriptionNotFound)?);
-                edit(&mut record);
+                edit(&mut record)?;
                 Ok(Plan { writes: vec![put(record)], answer: () })
             };
             broker.change(&cell, &by, plan).await
         };
         self.run(work).await
     }
-}
 
-fn view(project: &ProjectName, record: &SubscriptionRecord) -> SubscriptionView {
-    SubscriptionView {
-        project: project.clone(),
-        name: record.name.clone(),
-        topic: record.topic.clone(),
-        ack_deadline_seconds: record.ack_deadline_seconds,
-        ack_mode: record.ack_mode,
-        dead_letters: record.dead_letters.clone(),
-        created: record.created,
-        alert: record.alert.clone(),
+    fn subscription_view(
+        &self,
+        project: &ProjectName,
+        record: &SubscriptionRecord,
+    ) -> Result<SubscriptionView, Error> {
+        Ok(SubscriptionView {
+            project: project.clone(),
+            name: record.name.clone(),
+            topic: record.topic.clone(),
+            push: self.push_view(record.push.as_deref())?,
+            ack_deadline_seconds: record.ack_deadline_seconds,
+            ack_mode: record.ack_mode,
+            dead_letters: record.dead_letters.clone(),
+            created: record.created,
+            alert: record.alert.clone(),
+        })
     }
 }
 

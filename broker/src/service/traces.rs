@@ -287,15 +287,30 @@ fn subscription(index: &ProjectIndex, new: &SubscriptionRecord, traces: &mut Vec
     let name = format!("/subscriptions/{}", new.name);
     let Some(old) = index.subscriptions.get(&new.name).filter(|old| old.id == new.id) else {
         let trace = Trace::new(Operation::SubscriptionCreate, name);
-        traces.push(trace.between("", format!("topic {}", new.topic)));
+        let parts = [format!("topic {}", new.topic), push_text(new)];
+        traces.push(trace.between("", words(parts.into_iter().filter(|part| !part.is_empty()))));
         return;
     };
     traces.extend(Trace::acl(name.clone(), &old.acl, &new.acl));
     traces.extend(Trace::alert(name.clone(), &old.alert, &new.alert));
+    if old.push != new.push {
+        let trace = Trace::new(Operation::PushChange, name.clone());
+        traces.push(trace.between(push_text(old), push_text(new)));
+    }
     let (from, to) = (old.ack_deadline_seconds, new.ack_deadline_seconds);
     if from != to {
         traces.push(Trace::new(Operation::DeadlineChange, name).between(from, to));
     }
+}
+
+/// Where it is pushed to: of an address the host alone, for the rest may be secret.
+fn push_text(record: &SubscriptionRecord) -> String {
+    let Some(push) = record.push.as_deref() else { return String::new() };
+    let http = push.http();
+    let to = http.map(|http| http.endpoint.authority());
+    let verified = http.filter(|http| http.verified).map(|_| "verified");
+    let parts = [Some(push.destination.as_str()), to.as_deref(), verified];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(" ")
 }
 
 fn schema(index: &ProjectIndex, new: &SchemaRecord, traces: &mut Vec<Trace>) {

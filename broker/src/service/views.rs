@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use crate::domain::records::{AckMode, DeadLetters, RegistrationStatus};
 use super::Share;
+use crate::domain::records::{AckMode, DeadLetters, RegistrationStatus};
 use crate::domain::roles::{ProjectRole, ServiceRole};
 use crate::domain::{
-    AlertSettings, Entry, Leased, Offset, ProjectName, RegistrationId, RetentionSettings, SchemaId,
-    SchemaName, SnapshotName, SubscriptionName, Time, TopicName, UserId, UserName,
+    AlertSettings, Entry, Leased, Offset, ProjectName, PushRequest, RegistrationId,
+    RetentionSettings, SchemaId, SchemaName, SnapshotName, SubscriptionName, Time, TopicName,
+    UserId, UserName,
 };
 
 /// A project.
@@ -79,6 +80,8 @@ pub struct SubscriptionView {
     pub name: SubscriptionName,
     /// Its topic's name, also when that was deleted.
     pub topic: TopicName,
+    /// Where it is pushed to.
+    pub push: PushView,
     /// Seconds.
     pub ack_deadline_seconds: i64,
     /// How it acknowledges.
@@ -89,6 +92,38 @@ pub struct SubscriptionView {
     pub created: Time,
     /// May be empty.
     pub alert: AlertSettings,
+}
+
+/// Where a subscription is pushed to, secrets included: for whoever may see the subscription
+/// (`ams-contract.md` 12.7). The default is that of one that is pulled.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PushView {
+    /// `http_endpoint` or `mattermost`; empty = it is pulled.
+    pub kind: &'static str,
+    /// Of an `http_endpoint`.
+    pub endpoint: String,
+    /// Most messages of one push.
+    pub max_messages: i64,
+    /// Of an `http_endpoint`: `autogen` or `disabled`.
+    pub authorization: &'static str,
+    /// The endpoint is sent this as `Authorization`; may be empty.
+    pub authorization_value: String,
+    /// `linear` or `slowstart`.
+    pub retry: &'static str,
+    /// Milliseconds; 0 under `slowstart`.
+    pub period_ms: u64,
+    /// Of an `http_endpoint`.
+    pub verification_hash: String,
+    /// Whether messages may be pushed.
+    pub verified: bool,
+    /// Of a `mattermost`.
+    pub mattermost_url: String,
+    /// May be empty.
+    pub mattermost_username: String,
+    /// May be empty.
+    pub mattermost_channel: String,
+    /// Whether the data is pushed decoded.
+    pub base64_decode: bool,
 }
 
 /// A snapshot.
@@ -258,6 +293,8 @@ pub struct NewSubscription {
     pub ack_mode: AckMode,
     /// Another topic of the project; only under `AckMode::Individual`.
     pub dead_letters: Option<DeadLetters>,
+    /// Where to push; `None` = it is pulled.
+    pub push: Option<PushRequest>,
     /// May be empty.
     pub alert: AlertSettings,
 }

@@ -13,6 +13,7 @@ use actix_web::{App, http::Method};
 use broker::clock::ManualClock;
 use broker::domain::Time;
 use broker::http::{Door, Settings, configure};
+use broker::push::Reach;
 use broker::service::{self, Broker};
 use broker::store::{self, Catalog as _, FaultyStore, MessageLog as _, ProgressLog as _, Store};
 use tokio_util::task::TaskTracker;
@@ -52,7 +53,11 @@ pub(crate) struct World {
 
 const DAY: Duration = Duration::from_secs(86_400);
 
-pub(crate) async fn broker_on(store: Arc<dyn Store>, clock: Arc<ManualClock>) -> Broker {
+pub(crate) async fn broker_on(
+    store: Arc<dyn Store>,
+    clock: Arc<ManualClock>,
+    push_enabled: bool,
+) -> Broker {
     let settings = service::Settings {
         objects_per_project: 20,
         deadline: Duration::from_secs(2),
@@ -64,6 +69,7 @@ pub(crate) async fn broker_on(store: Arc<dyn Store>, clock: Arc<ManualClock>) ->
         answers_bytes: 128 << 20,
         bytes_per_project: 0,
         rates: service::Rates::default(),
+        push_enabled,
         retention: service::Retention { default: 7 * DAY, max: 30 * DAY, every: DAY },
     };
     Broker::open(store, clock, [7; 32], settings, TaskTracker::new()).await.unwrap()
@@ -75,11 +81,20 @@ impl Api {
     }
 
     pub(crate) async fn with(settings: Settings) -> Self {
+        Self::made(settings, None).await
+    }
+
+    /// With push on, to what `reach` says.
+    pub(crate) async fn pushing(reach: Reach) -> Self {
+        Self::made(Settings::default(), Some(reach)).await
+    }
+
+    async fn made(settings: Settings, push: Option<Reach>) -> Self {
         let clock = ManualClock::at(START);
         let store = FaultyStore::over(store::memory());
-        let broker = broker_on(store.clone(), clock.clone()).await;
+        let broker = broker_on(store.clone(), clock.clone(), push.is_some()).await;
         let admin = broker.ensure_admin("").await.unwrap();
-        let door = Door::new(broker.clone(), settings);
+        let door = Door::new(broker.clone(), settings).reaching(push.unwrap_or_default());
         let app = std::rc::Rc::new(init_service(App::new().configure(configure(door))).await);
         let call: Call = Box::new(move |request| {
             let app = app.clone();

@@ -17,6 +17,7 @@ mod messages;
 mod mutated;
 mod openapi;
 mod projects;
+mod push;
 mod rights;
 mod routing;
 mod subscriptions;

@@ -249,6 +249,7 @@ async fn world() -> (World, String) {
 }
 
 #[actix_web::test]
+#[expect(clippy::disallowed_methods, reason = "the long form is asked for from outside")]
 async fn no_request_that_was_right_once_brings_a_fault() {
     let number = |name| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
     let wanted = number("AMS_TEST_MUTANTS");

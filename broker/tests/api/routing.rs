@@ -25,8 +25,6 @@ async fn what_is_no_route_answers_404_with_an_envelope() {
         ("POST", "/v1/projects/P/subscriptions/:pull"),
         ("PATCH", "/v1/projects/P"),
         ("POST", "/v1/status"),
-        // Routes of AMS that are not here yet.
-        ("POST", "/v1/projects/P/subscriptions/s:verifyPushEndpoint"),
     ] {
         let seen = api.call(method, path, &api.admin, b"").await;
         seen.fails(404, "NOT_FOUND", "404 page not found");

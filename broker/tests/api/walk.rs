@@ -24,7 +24,7 @@ const ROLES: [&str; 9] = [
 const STEPS: usize = 300;
 
 /// What is tried; `{p}` `{u}` `{r}` `{id}` are drawn anew at each place.
-const TRIES: [(&str, &str, &str); 40] = [
+const TRIES: [(&str, &str, &str); 43] = [
     ("GET", "users", ""),
     ("GET", "users/{u}", ""),
     ("GET", "users/profile", ""),
@@ -74,6 +74,13 @@ const TRIES: [(&str, &str, &str); 40] = [
     ("POST", "projects/{p}/subscriptions/s:pull", "{}"),
     ("POST", "projects/{p}/subscriptions/s:modifyOffset", r#"{"offset": 0}"#),
     ("POST", "projects/{p}/subscriptions/s:modifyAcl", r#"{"authorized_users": ["{u}"]}"#),
+    ("POST", "projects/{p}/subscriptions/s:modifyPushConfig", r#"{"pushConfig": {}}"#),
+    (
+        "POST",
+        "projects/{p}/subscriptions/s:modifyPushConfig",
+        r#"{"pushConfig": {"pushEndpoint": "https://{u}"}}"#,
+    ),
+    ("POST", "projects/{p}/subscriptions/s:verifyPushEndpoint", ""),
     ("DELETE", "projects/{p}/subscriptions/s", ""),
     ("GET", "projects/{p}/subscriptions", ""),
     ("POST", "projects/{p}/schemas/{u}", r#"{"type": "json", "schema": {}}"#),

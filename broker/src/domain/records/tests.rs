@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::*;
 use crate::domain::alert::{Address, Severity};
 use crate::domain::audit::Operation;
+use crate::domain::push::{Destination, HttpEndpoint, Mattermost, Retry};
 use crate::domain::{Hole, Holes};
 
 fn uuid() -> impl Strategy<Value = Uuid> {
@@ -187,6 +188,33 @@ prop_compose! {
 }
 
 prop_compose! {
+    fn push()(
+        endpoint in "https://[a-z]{1,9}(:[1-9][0-9]{1,3})?(/[ -~]{0,9})?",
+        max_messages: i64,
+        authorization_sealed: Option<String>,
+        verification_hash_sealed: String,
+        (is_http, verified, base64_decode) in any::<(bool, bool, bool)>(),
+        [url, username, channel] in any::<[String; 3]>(),
+        retry in prop::option::of(1..u64::MAX),
+    ) -> PushSettings {
+        let endpoint = endpoint.try_into().unwrap();
+        let destination = if is_http {
+            Destination::HttpEndpoint(HttpEndpoint {
+                endpoint,
+                max_messages,
+                authorization_sealed,
+                verification_hash_sealed,
+                verified,
+            })
+        } else {
+            Destination::Mattermost(Mattermost { url, username, channel })
+        };
+        let retry = retry.map_or(Retry::Slowstart, |period_ms| Retry::Linear { period_ms });
+        PushSettings { destination, retry, base64_decode }
+    }
+}
+
+prop_compose! {
     fn subscription()(
         (id, name, topic, topic_id) in (uuid(), name(), name(), uuid()),
         (order, start, ack_deadline_seconds) in any::<(u64, u64, i64)>(),
@@ -194,6 +222,7 @@ prop_compose! {
         (created, created_by) in (time(), maybe_user()),
         acl in acl(),
         alert in alert(),
+        push in prop::option::of(push().prop_map(Box::new)),
     ) -> Record {
         Record::Subscription(SubscriptionRecord {
             id: SubscriptionId(id),
@@ -210,6 +239,7 @@ prop_compose! {
             created,
             created_by,
             alert,
+            push,
         })
     }
 }

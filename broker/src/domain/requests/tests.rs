@@ -70,7 +70,7 @@ fn request(id: u128, body: bool) -> Request {
 /// Reads everything, as nobody would.
 fn naive(entries: &[Entry], request: &Request, now: Time) -> Known {
     for entry in entries.iter().rev().filter(|entry| now.since(entry.time) < WINDOW) {
-        for mark in entry.marks.iter().filter(|mark| mark.id == request.id) {
+        if let Some(mark) = entry.marks.iter().find(|mark| mark.id == request.id) {
             return match mark.digest == request.digest {
                 true => Known::Repeat(entry.base.plus(u64::from(mark.first))),
                 false => Known::Other,

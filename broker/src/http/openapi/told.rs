@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use super::super::error::{Refusal, argument};
 use super::ANY;
-use crate::domain::InvalidName;
+use crate::domain::{InvalidName, InvalidPush};
+use crate::push::Unheard;
 use crate::service::{Bounded, Error, Invalid, NotBase64, Route, Violation};
 
 /// Stands in a refusal for a text that differs from answer to answer.
@@ -130,6 +131,18 @@ fn findings() -> [Error; 5] {
         Error::MessageInvalid(place, Invalid::Violations(vec![violation()])),
         Error::MessageInvalid(place, Invalid::Violations(vec![violation(), violation()])),
     ]
+}
+
+/// What may be wrong with a push configuration.
+fn push() -> [Error; 5] {
+    [
+        InvalidPush::Kind,
+        InvalidPush::Endpoint,
+        InvalidPush::Authorization,
+        InvalidPush::MattermostUrl,
+        InvalidPush::Retry,
+    ]
+    .map(Error::Push)
 }
 
 /// What may be wrong with the roles a body gives.
@@ -326,19 +339,34 @@ pub(super) fn of(route: Route, limits: Limits) -> Told {
                 .arguments([argument::SUBSCRIPTION, argument::ALERT, argument::TOPIC_REF])
                 .arguments([argument::ACK_MODE, argument::DEAD_LETTERS])
                 .facts([TopicNotFound, Error::SubscriptionExists, Error::PushDisabled, ObjectQuota])
+                .facts(push())
         }
         Route::SubscriptionsDelete => told("Deletes a subscription.").facts([SubscriptionNotFound]),
         Route::SubscriptionsPull => told("Hands out the messages behind the position.")
             .takes("PullBody")
             .gives("ReceivedMessages")
             .arguments([argument::PULL])
-            .facts([SubscriptionNotFound, TopicGone]),
+            .facts([SubscriptionNotFound, TopicGone, Error::PushDisabled]),
         Route::SubscriptionsAcknowledge => told("Moves the position behind what was handled.")
             .takes("AckBody")
             .gives("EmptyObject")
             .arguments([argument::ACK, argument::ACK_ID])
             .facts([SubscriptionNotFound])
             .facts([Error::AckTimeout, Error::NoAckPending, Error::WrongAck]),
+        Route::SubscriptionsVerifyPushEndpoint => {
+            told("Asks the push endpoint for the verification hash.")
+                .facts([SubscriptionNotFound, Error::PushDisabled, Error::NotHttpPush])
+                .facts([Error::PushVerified, Error::WrongVerificationHash])
+                .or([Unheard::NotAllowed, Unheard::Unreachable, Unheard::WrongStatus]
+                    .map(Refusal::Unheard))
+        }
+        Route::SubscriptionsModifyPushConfig => {
+            told("Replaces where a subscription is pushed to; without anything it is pulled.")
+                .takes("PushConfigBody")
+                .arguments([argument::SUBSCRIPTION])
+                .facts([SubscriptionNotFound, Error::PushDisabled])
+                .facts(push())
+        }
         Route::SubscriptionsModifyAckDeadline => told("Changes the seconds that an ack may take.")
             .takes("AckDeadlineBody")
             .arguments([argument::ACK_DEADLINE, argument::ACK_ID])

@@ -55,6 +55,7 @@ impl World {
             answers_bytes: 128 << 20,
             bytes_per_project: 0,
             rates: service::Rates::default(),
+            push_enabled: false,
             retention: service::Retention { default: WEEK, max: WEEK, every: WEEK },
         };
         let time = Arc::clone(&clock);
@@ -103,9 +104,10 @@ impl World {
             ack_deadline_seconds: 10,
             ack_mode: crate::domain::records::AckMode::Cumulative,
             dead_letters: None,
+            push: None,
             alert,
         };
-        self.broker.create_subscription(&caller, &name(new), wanted, false).await.unwrap();
+        self.broker.create_subscription(&caller, &name(new), wanted).await.unwrap();
     }
 
     async fn publish(&self, topic: &str, count: usize) {

@@ -1,6 +1,7 @@
 //! Names, lists, quota, and that of many who make the same thing one does.
 
 use super::*;
+use crate::domain::PushRequest;
 use crate::store::{Call, Fault, MessageLog as _, ProgressLog as _, StoreError};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -89,7 +90,10 @@ async fn subscriptions_are_made_at_the_end_and_refused_in_order() {
     world.publish("t", &["a", "b"]).await.unwrap();
     let by = world.root(Route::SubscriptionsCreate);
     let s = name("s");
-    let create = |topic, push| world.broker.create_subscription(&by, &s, onto(topic), push);
+    let create = |topic, push: bool| {
+        let push = push.then(PushRequest::default);
+        world.broker.create_subscription(&by, &s, NewSubscription { push, ..onto(topic) })
+    };
     assert!(matches!(create("none", true).await, Err(Error::TopicNotFound)));
     assert!(matches!(create("t", true).await, Err(Error::PushDisabled)));
     assert!(matches!(create("t", false).await, Err(Error::SubscriptionExists)));

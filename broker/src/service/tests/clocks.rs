@@ -98,7 +98,7 @@ async fn leases_end_after_the_time_that_passed_and_no_sooner() {
     world.topic("t").await.unwrap();
     let wish = NewSubscription { ack_mode: AckMode::Individual, ..onto("t") };
     let caller = world.root(Route::SubscriptionsCreate);
-    world.broker.create_subscription(&caller, &name("s"), wish, false).await.unwrap();
+    world.broker.create_subscription(&caller, &name("s"), wish).await.unwrap();
     world.publish("t", &["a"]).await.unwrap();
     for (at, wall) in jumps(world.clock.steady()).into_iter().enumerate() {
         let pulled = world.pull("s", 9).await.unwrap();
@@ -119,7 +119,7 @@ async fn a_start_with_another_clock_neither_frees_leases_for_ever_nor_keeps_them
         world.topic("t").await.unwrap();
         let wish = NewSubscription { ack_mode: AckMode::Individual, ..onto("t") };
         let caller = world.root(Route::SubscriptionsCreate);
-        world.broker.create_subscription(&caller, &name("each"), wish, false).await.unwrap();
+        world.broker.create_subscription(&caller, &name("each"), wish).await.unwrap();
         world.subscription("s", "t").await.unwrap();
         let start = world.clock.steady();
         let world = world.restarted_with_clock(start.plus(wrong)).await;

@@ -18,7 +18,7 @@ impl World {
     async fn leaser(&self, new: &str) {
         let caller = self.root(Route::SubscriptionsCreate);
         let wish = NewSubscription { ack_mode: AckMode::Individual, ..onto("t") };
-        self.broker.create_subscription(&caller, &name(new), wish, false).await.unwrap();
+        self.broker.create_subscription(&caller, &name(new), wish).await.unwrap();
     }
 
     async fn ack_each(&self, ids: &[AckId]) -> Result<(), Error> {
@@ -238,7 +238,7 @@ async fn with_dead_letters(settings: Settings, attempts: u32) -> World {
     let dead_letters = Some(DeadLetters { topic: name("d"), max_attempts: attempts });
     let wish = NewSubscription { ack_mode: AckMode::Individual, dead_letters, ..onto("t") };
     let caller = world.root(Route::SubscriptionsCreate);
-    world.broker.create_subscription(&caller, &name("s"), wish, false).await.unwrap();
+    world.broker.create_subscription(&caller, &name("s"), wish).await.unwrap();
     world
 }
 

@@ -18,6 +18,7 @@ mod feed;
 mod holes;
 mod lease;
 mod publish;
+mod push;
 mod quota;
 mod rates;
 mod read;
@@ -59,6 +60,7 @@ fn settings() -> Settings {
         answers_bytes: 64 << 20,
         bytes_per_project: 0,
         rates: Rates::default(),
+        push_enabled: false,
         retention: RETENTION,
     }
 }
@@ -157,7 +159,7 @@ impl World {
 
     async fn subscription(&self, new: &str, topic: &str) -> Result<SubscriptionView, Error> {
         let caller = self.root(Route::SubscriptionsCreate);
-        self.broker.create_subscription(&caller, &name(new), onto(topic), false).await
+        self.broker.create_subscription(&caller, &name(new), onto(topic)).await
     }
 
     /// A user with roles in project `p` and in the service; answers its token.
@@ -221,6 +223,7 @@ fn onto(topic: &str) -> NewSubscription {
         ack_deadline_seconds: 10,
         ack_mode: AckMode::Cumulative,
         dead_letters: None,
+        push: None,
         alert: AlertSettings::default(),
     }
 }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::domain::roles::{ProjectRole, ServiceRole};
 
-const ROUTES: [(Route, &str); 70] = [
+const ROUTES: [(Route, &str); 72] = [
     (Route::UsersByToken, "SA PW"),
     (Route::UsersByUuid, "SA AA"),
     (Route::UsersList, "SA"),
@@ -46,7 +46,9 @@ const ROUTES: [(Route, &str); 70] = [
     (Route::SubscriptionsDelete, "SA PA"),
     (Route::SubscriptionsPull, "SA PA C PW"),
     (Route::SubscriptionsAcknowledge, "SA PA C PW"),
+    (Route::SubscriptionsVerifyPushEndpoint, "SA PA"),
     (Route::SubscriptionsModifyAckDeadline, "SA PA C"),
+    (Route::SubscriptionsModifyPushConfig, "SA PA"),
     (Route::SubscriptionsModifyOffset, "SA PA C"),
     (Route::SubscriptionsSeek, "SA PA C"),
     (Route::SubscriptionsModifyAcl, "SA PA"),
