@@ -88,6 +88,9 @@ impl Watch {
         let plain = || io.downcast_ref::<TcpStream>();
         let tls = || io.downcast_ref::<TlsStream<TcpStream>>().map(|tls| tls.get_ref().0);
         let Some(stream) = plain().or_else(tls) else { return };
+        // Large answers go out in pieces: Nagle's algorithm would hold each back until the client's
+        // delayed acknowledgement of the one before. Where it cannot be turned off, that is all.
+        let _slower = stream.set_nodelay(true);
         let Ok(socket) = stream.as_fd().try_clone_to_owned() else { return };
         let idle = Mutex::new(Some(Instant::now()));
         let connection = Arc::new(Connection { socket, idle, dropped: AtomicBool::new(false) });
