@@ -1,5 +1,6 @@
 //! The AMS broker: projects, topics, subscriptions; publish, pull, acknowledge.
 
+mod answers;
 pub mod app;
 pub use clock;
 pub mod config;

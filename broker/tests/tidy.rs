@@ -19,16 +19,19 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("http", &["clock", "domain", "files", "push", "service"]),
     ("push", &["domain"]),
     ("report", &["clock", "domain", "service"]),
-    ("service", &["clock", "domain", "schema", "store"]),
-    ("store", &["clock", "domain"]),
+    ("service", &["answers", "clock", "domain", "schema", "store"]),
+    ("store", &["answers", "clock", "domain"]),
     ("domain", &["clock"]),
     ("schema", &[]),
+    ("answers", &[]),
     ("clock", &[]),
     ("files", &[]),
 ];
 
 /// Foreign crates and the only modules that may name them.
 const AT_HOME: &[(&str, &[&str])] = &[
+    ("actix_http", &["http"]),
+    ("actix_service", &["http"]),
     ("actix_tls", &["http"]),
     ("actix_web", &["http"]),
     ("base64_simd", &["domain"]),

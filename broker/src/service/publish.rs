@@ -7,12 +7,11 @@
 
 use std::sync::{Arc, PoisonError};
 
-use tokio::sync::oneshot;
-
 use super::catalogue::{Cell, KnownSchema, ProjectIndex, signed};
 use super::commit::{Errand, Retry};
 use super::queue::{TopicState, Waiting};
 use super::{Broker, Caller, Error};
+use crate::answers::{Round, channel};
 use crate::domain::records::TopicRecord;
 use crate::domain::requests::Requests;
 use crate::domain::roles::ProjectRole;
@@ -91,7 +90,7 @@ impl Broker {
             return Err(Error::ByteQuota);
         }
         let deadline = self.0.settings.deadline;
-        let (answer, answered) = oneshot::channel();
+        let (answer, answered) = channel();
         let commits = topic.enter(Waiting { batch, request, answer, repeats: Vec::new() })?;
         let answered = async {
             if commits {
@@ -101,8 +100,8 @@ impl Broker {
             answered.await
         };
         match tokio::time::timeout(deadline, answered).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(_)) | Err(_) => Err(Error::Unavailable),
+            Ok(Some(answer)) => answer,
+            Ok(None) | Err(_) => Err(Error::Unavailable),
         }
     }
 }
@@ -147,10 +146,10 @@ async fn commit_entry(
             Err(error) => break Err(error),
         }
     };
-    let mut place = 0;
+    let (mut place, mut round) = (0, Round::default());
     for one in waiting {
         let count = u64::from(one.batch.len());
-        one.answer(&base.clone().map(|base| base.plus(place)));
+        one.answer(&base.clone().map(|base| base.plus(place)), &mut round);
         place += count;
     }
 }
@@ -224,6 +223,7 @@ impl Broker {
         let read = self.remember(topic, &Holes::default()).await.map_err(Error::from);
         let mut known = self.find_requests(topic, &requests).into_iter();
         let mut left: Vec<Waiting> = Vec::with_capacity(waiting.len());
+        let mut round = Round::default();
         for one in waiting {
             let Some(request) = one.request else {
                 left.push(one);
@@ -233,15 +233,15 @@ impl Broker {
                 other.request.is_some_and(|other| other.is_named_as(&request))
             };
             match (&read, known.next()) {
-                (Err(error), _) => one.answer(&Err(error.clone())),
-                (Ok(()), Some(Known::Repeat(first))) => one.answer(&Ok(first)),
-                (Ok(()), Some(Known::Other)) => one.answer(&Err(Error::KeyReused)),
+                (Err(error), _) => one.answer(&Err(error.clone()), &mut round),
+                (Ok(()), Some(Known::Repeat(first))) => one.answer(&Ok(first), &mut round),
+                (Ok(()), Some(Known::Other)) => one.answer(&Err(Error::KeyReused), &mut round),
                 (Ok(()), Some(Known::New) | None) => match left.iter_mut().find(twin) {
                     None => left.push(one),
                     Some(twin) if twin.request == one.request => {
                         twin.repeats.extend(one.repeats.into_iter().chain([one.answer]));
                     }
-                    Some(_) => one.answer(&Err(Error::KeyReused)),
+                    Some(_) => one.answer(&Err(Error::KeyReused), &mut round),
                 },
             }
         }

@@ -4,10 +4,11 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::Notify;
 
 use super::Error;
 use super::requests::Remembered;
+use crate::answers::{Round, Sender};
 use crate::domain::{Batch, DayFigures, Head, Offset, Request, TopicId};
 
 /// Most messages that share an entry; a larger batch has one of its own.
@@ -47,16 +48,20 @@ pub(super) struct Waiting {
     pub(super) batch: Batch,
     /// It asks to be recognised by this.
     pub(super) request: Option<Request>,
-    pub(super) answer: oneshot::Sender<Result<Offset, Error>>,
+    pub(super) answer: Sender<Result<Offset, Error>>,
     /// Those who asked the same meanwhile.
-    pub(super) repeats: Vec<oneshot::Sender<Result<Offset, Error>>>,
+    pub(super) repeats: Vec<Sender<Result<Offset, Error>>>,
 }
 
 impl Waiting {
     /// Nobody waits for the answer of a request that was given up.
-    pub(super) fn answer(self, answer: &Result<Offset, Error>) {
+    pub(super) fn answer(
+        self,
+        answer: &Result<Offset, Error>,
+        round: &mut Round<Result<Offset, Error>>,
+    ) {
         for sender in self.repeats.into_iter().chain([self.answer]) {
-            drop(sender.send(answer.clone()));
+            round.send(sender, answer.clone());
         }
     }
 }

@@ -6,12 +6,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use async_trait::async_trait;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::Semaphore;
 
 use super::payload::Payload;
 use super::queue::{Done, Op, Phase, Shared, Waiting, answer};
 use super::read::{self, Access, Read};
 use super::{record, sizes};
+use crate::answers::channel;
 use crate::domain::{Entry, Head, Holes, Offset, Progress, SubscriptionId, Time, TopicId};
 use crate::store::{
     Answer, By, Catalog, Change, ChangeSet, Copied, CopyError, CopyProgress, Limits, MessageLog,
@@ -45,7 +46,7 @@ impl EmbeddedStore {
 
     async fn mutate(&self, op: Op, record: Payload) -> Answer<Done> {
         let bound = record.len().max(record::SMALL) as u64;
-        let (reply, receiver) = oneshot::channel();
+        let (reply, receiver) = channel();
         self.shared.submit(Waiting { op, record, bound, reply })?;
         answer(receiver).await
     }

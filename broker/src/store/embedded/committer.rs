@@ -11,6 +11,7 @@ use super::payload::Payload;
 use super::queue::{Board, Phase, Shared, Waiting};
 use super::topics::{Lies, Sealed};
 use super::writer::Writer;
+use crate::answers::Round;
 use crate::store::{Outcome, StoreError};
 
 /// So many sealed slots may wait for their index, in memory.
@@ -255,8 +256,9 @@ impl Committer {
     }
 
     fn fail(&self, plan: Plan, answer: crate::store::Answer<super::queue::Done>) {
+        let mut round = Round::default();
         for (reply, _) in plan.answers {
-            drop(reply.send(answer.clone()));
+            round.send(reply, answer.clone());
         }
     }
 
@@ -422,8 +424,8 @@ fn reserve(slot_len: u64) -> u64 {
 }
 
 fn tell(plan: Plan) {
+    let mut round = Round::default();
     for (reply, answer) in plan.answers {
-        // Who no longer waits does not mind.
-        drop(reply.send(answer));
+        round.send(reply, answer);
     }
 }

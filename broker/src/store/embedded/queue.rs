@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 
 use super::Settings;
 use super::cache::Cache;
@@ -19,6 +19,7 @@ use super::slots::Slots;
 use super::snapshot::Position;
 use super::state::State;
 use super::topics::{Sealed, Topics};
+use crate::answers::{Receiver, Sender};
 use crate::domain::{Entry, Head, Offset, Progress, SubscriptionId, TopicId};
 use crate::store::{Answer, ChangeSet, Outcome, Scope, StoreError};
 
@@ -68,7 +69,7 @@ pub(super) enum Done {
 }
 
 /// Where an answer goes.
-pub(super) type Reply = oneshot::Sender<Answer<Done>>;
+pub(super) type Reply = Sender<Answer<Done>>;
 
 /// A mutation in the queue.
 #[derive(Debug)]
@@ -90,7 +91,7 @@ impl Waiting {
 
     /// Answers it. Who no longer waits does not mind.
     pub(super) fn answer(self, answer: Answer<Done>) {
-        drop(self.reply.send(answer));
+        self.reply.send(answer);
     }
 }
 
@@ -462,7 +463,7 @@ fn left(until: Option<Instant>) -> Option<Duration> {
 }
 
 /// Waits for the answer of a mutation in the queue.
-pub(super) async fn answer(receiver: oneshot::Receiver<Answer<Done>>) -> Answer<Done> {
+pub(super) async fn answer(receiver: Receiver<Answer<Done>>) -> Answer<Done> {
     // Its committer is gone in mid-flight.
     receiver.await.unwrap_or(Ok(Outcome::Unknown))
 }

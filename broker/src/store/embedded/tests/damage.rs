@@ -78,7 +78,7 @@ impl Scribe {
         let (waiting, mut receiver) = waiting(op);
         self.store.shared.submit(waiting).unwrap();
         loop {
-            if let Ok(answer) = receiver.try_recv() {
+            if let Some(answer) = receiver.try_recv() {
                 return answer;
             }
             self.store.preparer.turn(Instant::now());

@@ -377,7 +377,7 @@ fn a_full_disk_refuses_publishes_first_and_recovers_by_itself() {
                 Stream::State => store.state.turn(Instant::now()),
             };
             store.preparer.turn(Instant::now());
-            if let Ok(answer) = receiver.try_recv() {
+            if let Some(answer) = receiver.try_recv() {
                 return answer;
             }
             assert_ne!(turn, Turn::Ended);

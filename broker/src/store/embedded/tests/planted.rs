@@ -123,7 +123,7 @@ fn clean_frame_across_a_page(seed: u64, rules: Rules) -> bool {
     let (waiting, mut receiver) = waiting(&Op::Commit(TOPIC, entry));
     store.shared.submit(waiting).unwrap();
     store.entries.turn(Instant::now());
-    assert!(matches!(receiver.try_recv(), Ok(Ok(Outcome::Applied(_)))));
+    assert!(matches!(receiver.try_recv(), Some(Ok(Outcome::Applied(_)))));
     scribe.sim.power_cut();
     start(&scribe.sim)
         .is_ok_and(|store| store.shared.topics.read().unwrap().open[&TOPIC].head == head)
@@ -282,7 +282,7 @@ fn survives_a_switch(fails: impl Fn(&Sim, u64), calls: u64, rules: Rules) -> boo
                 store.preparer.turn(Instant::now());
                 store.entries.turn(Instant::now());
             }
-            let applied = matches!(second.try_recv(), Ok(Ok(Outcome::Applied(_))));
+            let applied = matches!(second.try_recv(), Some(Ok(Outcome::Applied(_))));
             drop(store);
             sim.power_cut();
             recover_by(Arc::clone(&sim) as _, tiny(), rules, Time(2)).is_ok_and(|store| {

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tokio::sync::oneshot;
 
 use super::sim::{Rng, Sim};
 use super::{by, entry};
+use crate::answers::{Receiver, channel};
 use crate::domain::{Entry, Head, Offset, Progress, SubscriptionId, Time, TopicId};
 use crate::store::embedded::committer::Turn;
 use crate::store::embedded::disk::{Disk as _, read_whole};
@@ -309,7 +309,7 @@ impl World {
     /// Lets the store work until it stops, and settles what was answered.
     fn work(&mut self, store: &mut Recovered) {
         let mut queued = self.sure.clone();
-        let mut asked: Vec<(Op, oneshot::Receiver<Answer<Done>>)> = Vec::new();
+        let mut asked: Vec<(Op, Receiver<Answer<Done>>)> = Vec::new();
         let close = self.rng.percent(30);
         if self.rng.percent(60) {
             self.sim.state().fuse = Some(self.rng.below(200) as u64);
@@ -356,21 +356,21 @@ impl World {
         self.settle(asked);
     }
 
-    fn settle(&mut self, asked: Vec<(Op, oneshot::Receiver<Answer<Done>>)>) {
+    fn settle(&mut self, asked: Vec<(Op, Receiver<Answer<Done>>)>) {
         self.perhaps = self.sure.clone();
         for (op, mut receiver) in asked {
             let stream = op.stream();
             match receiver.try_recv() {
-                Ok(Ok(Outcome::Applied(_))) => {
+                Some(Ok(Outcome::Applied(_))) => {
                     self.counts.applied += 1;
                     self.sure.of_mut(stream).apply(&op);
                     self.perhaps.of_mut(stream).apply(&op);
                 }
-                Ok(Ok(Outcome::Unknown)) => {
+                Some(Ok(Outcome::Unknown)) => {
                     self.counts.unknown += 1;
                     self.perhaps.of_mut(stream).apply(&op);
                 }
-                Ok(Ok(Outcome::Conflict | Outcome::Closed) | Err(_)) | Err(_) => {}
+                Some(Ok(Outcome::Conflict | Outcome::Closed) | Err(_)) | None => {}
             }
         }
     }
@@ -408,7 +408,7 @@ impl World {
 }
 
 /// What the store's front does with a mutation.
-pub(super) fn waiting(op: &Op) -> (Waiting, oneshot::Receiver<Answer<Done>>) {
+pub(super) fn waiting(op: &Op) -> (Waiting, Receiver<Answer<Done>>) {
     let mut record = Payload::default();
     let op = match op {
         Op::Create(topic) => Op::Create(*topic),
@@ -429,7 +429,7 @@ pub(super) fn waiting(op: &Op) -> (Waiting, oneshot::Receiver<Answer<Done>>) {
         }
     };
     let bound = record.len().max(record::SMALL) as u64;
-    let (reply, receiver) = oneshot::channel();
+    let (reply, receiver) = channel();
     (Waiting { op, record, bound, reply }, receiver)
 }
 
