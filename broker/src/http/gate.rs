@@ -11,6 +11,7 @@ use futures_util::FutureExt as _;
 
 use super::body::Body;
 use super::call::Call;
+use super::connection::{Busy, Connection};
 use super::cors;
 use super::error::Refusal;
 use super::inflate::Inflater;
@@ -19,7 +20,6 @@ use super::path::{Path, Query};
 use super::reply::{Reply, Sending};
 use super::routes::{self, Action, Names, Row};
 use super::settings::{AuthOption, Settings};
-use super::watch::{Busy, Connection};
 use crate::domain::{ProjectName, SubscriptionName, lawful};
 use crate::push::Reach;
 use crate::service::{Broker, Error, Peer, Route, Verb};

@@ -10,6 +10,7 @@ mod alert;
 mod audit;
 mod body;
 mod call;
+mod connection;
 mod cors;
 mod error;
 mod gate;
@@ -41,7 +42,7 @@ pub mod tls;
 mod topics;
 mod usage_report;
 mod users;
-mod watch;
+
 mod zulu;
 
 pub use gate::Door;

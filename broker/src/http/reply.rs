@@ -14,8 +14,8 @@ use actix_web::http::{ConnectionType, StatusCode};
 use actix_web::web::Bytes;
 
 use super::body::Unread;
+use super::connection::Busy;
 use super::json::Writer;
-use super::watch::Busy;
 use crate::service::Share;
 
 /// Of every answer but a page, errors and empty bodies too (O26, improved).

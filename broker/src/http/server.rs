@@ -1,17 +1,29 @@
 //! Listening: how many threads, how many connections, how long they may take.
 
+use std::future::ready;
 use std::io;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
 use std::time::Duration;
 
+use actix_http::HttpService;
+use actix_server::GracefulShutdownSignal;
+use actix_service::{
+    IntoServiceFactory as _, ServiceFactory, ServiceFactoryExt as _, fn_service, map_config,
+};
+use actix_tls::accept::max_concurrent_tls_connect;
+use actix_tls::accept::rustls_0_23::{Acceptor, TlsStream};
+use actix_web::dev::AppConfig;
 pub use actix_web::dev::{Server, ServerHandle};
+use actix_web::rt::net::TcpStream;
 use actix_web::web::{self, ServiceConfig};
-use actix_web::{App, HttpServer};
+use actix_web::{App, Error};
 use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::connection::{Guarded, Watch};
 use super::gate::{Door, answer};
 use super::settings::Settings;
-use super::watch::Watch;
 use crate::service::Broker;
 
 /// Serves `broker` on `plain` without and on `tls` with encryption; either may be absent. Nothing
@@ -26,32 +38,105 @@ pub fn serve(
     settings: &Settings,
     broker: Broker,
 ) -> io::Result<Server> {
-    let door = Door::new(broker, settings.clone());
-    let watch = Watch::start(settings);
-    let mut server = HttpServer::new(move || App::new().configure(configure(door.clone())))
-        .on_connect(move |io, data| watch.connected(io, data))
-        .keep_alive(settings.keep_alive)
-        .client_request_timeout(settings.head_deadline)
-        .client_disconnect_timeout(Duration::from_secs(2))
-        .tls_handshake_timeout(settings.head_deadline)
-        .max_connections(settings.connections_per_worker)
-        .max_connection_rate(settings.handshakes_per_worker)
+    max_concurrent_tls_connect(settings.handshakes_per_worker);
+    let mut server = Server::build()
+        .max_concurrent_connections(settings.connections_per_worker)
         .shutdown_timeout(settings.drain_deadline.as_secs())
         .disable_signals();
     if let Some(workers) = settings.workers {
         server = server.workers(workers.get());
     }
+    let shared = Shared {
+        door: Door::new(broker, settings.clone()),
+        watch: Watch::start(settings),
+        stopping: server.graceful_shutdown_signal(),
+        settings: settings.clone(),
+    };
     for listener in plain.iter().chain(tls.iter().map(|(listener, _)| listener)) {
         drop_idle_readers(listener, settings.write_deadline)?;
     }
     if let Some(listener) = plain {
-        server = server.listen(listener)?;
+        let shared = shared.clone();
+        server = server.listen("plain", listener, move || shared.plain())?;
     }
     if let Some((listener, mut config)) = tls {
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        server = server.listen_rustls_0_23(listener, config)?;
+        server = server.listen("tls", listener, move || shared.tls(config.clone()))?;
     }
     Ok(server.run())
+}
+
+/// What the connections of one server share.
+#[derive(Clone)]
+struct Shared {
+    door: Door,
+    watch: Arc<Watch>,
+    stopping: GracefulShutdownSignal,
+    settings: Settings,
+}
+
+impl Shared {
+    fn plain(&self) -> impl ServiceFactory<TcpStream, Config = (), InitError = ()> + use<> {
+        let watch = Arc::clone(&self.watch);
+        let accept = fn_service(move |stream: TcpStream| {
+            let peer = prepare(&stream);
+            ready(Ok((watch.guard(stream), peer)))
+        });
+        accept.and_then(self.http())
+    }
+
+    fn tls(
+        &self,
+        config: ServerConfig,
+    ) -> impl ServiceFactory<TcpStream, Config = (), InitError = ()> + use<> {
+        let watch = Arc::clone(&self.watch);
+        let mut acceptor = Acceptor::new(config);
+        acceptor.set_handshake_timeout(self.settings.head_deadline);
+        let guarded = acceptor.map_err(drop).map(move |stream: TlsStream<TcpStream>| {
+            let peer = prepare(stream.get_ref().0);
+            (watch.guard(stream), peer)
+        });
+        guarded.and_then(self.http())
+    }
+
+    /// HTTP/1.1 on a stream: the door behind actix.
+    fn http<S>(
+        &self,
+    ) -> impl ServiceFactory<
+        (Guarded<S>, Option<SocketAddr>),
+        Config = (),
+        Response = (),
+        Error = (),
+        InitError = (),
+    > + use<S>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + 'static,
+    {
+        let stopping = self.stopping.clone();
+        let app = App::new().configure(configure(self.door.clone())).into_factory();
+        let app = app.map_err(|error: Error| error.error_response());
+        HttpService::build()
+            .graceful_shutdown_signal(move || {
+                let stopping = stopping.clone();
+                async move { stopping.notified().await }
+            })
+            .keep_alive(self.settings.keep_alive)
+            .client_request_timeout(self.settings.head_deadline)
+            .client_disconnect_timeout(Duration::from_secs(2))
+            .on_connect_ext(|stream: &Guarded<S>, data| {
+                data.insert(Arc::clone(stream.connection()));
+            })
+            .h1(map_config(app, |()| AppConfig::default()))
+            .map_err(drop)
+    }
+}
+
+/// What is to be set of a new connection; its peer.
+fn prepare(stream: &TcpStream) -> Option<SocketAddr> {
+    // Large answers go out in pieces: Nagle's algorithm would hold each back until the client's
+    // delayed acknowledgement of the one before. Where it cannot be turned off, that is all.
+    let _slower = stream.set_nodelay(true);
+    stream.peer_addr().ok()
 }
 
 /// Lets the kernel drop connections whose client takes nothing for so long, window closed or gone;
