@@ -4,7 +4,7 @@
 //! against [`REPORTED`] and [`DERIVED`].
 
 /// What kind of figure a metric is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// Cumulative, never goes down within one life of its object.
     Counter,
@@ -13,7 +13,7 @@ pub enum Kind {
 }
 
 /// One metric that travels from a broker to metrics-svc.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Metric {
     /// Its name in OTLP.
     pub otlp: &'static str,

@@ -99,10 +99,16 @@ fn count_points(data: Option<&metric::Data>) -> u64 {
 /// Records while they are put together from the points of many metrics.
 #[derive(Default)]
 struct Gathered {
-    records: BTreeMap<(Side, Uuid), Record>,
+    records: BTreeMap<(Side, Uuid), Unfinished>,
     calls: Vec<(String, String, u64)>,
     store_faults: Vec<(String, u64)>,
     rejected: u64,
+}
+
+/// A record that grows.
+struct Unfinished {
+    started_at: Time,
+    points: Vec<Point>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -152,9 +158,7 @@ impl Gathered {
         };
         let id = text(&point.attributes, attribute::RESOURCE_ID)?;
         let id = Uuid::try_parse(id).ok()?;
-        let record = self.records.entry((side, id)).or_insert_with(|| Record {
-            id,
-            version: 0,
+        let record = self.records.entry((side, id)).or_insert_with(|| Unfinished {
             started_at: Time(point.start_time_unix_nano),
             points: Vec::new(),
         });
@@ -197,14 +201,15 @@ impl Gathered {
         report.calls = self.calls;
         report.store_faults = self.store_faults;
         report.rejected = self.rejected;
-        for ((side, _), mut record) in self.records {
+        for ((side, id), Unfinished { started_at, points }) in self.records {
             let version = side.version();
-            if !record.points.iter().any(|point| point.metric.otlp == version.otlp) {
-                let points = u64::try_from(record.points.len()).unwrap_or(u64::MAX);
+            let version = points.iter().find(|point| point.metric.otlp == version.otlp);
+            let Some(Value::Count(version)) = version.map(|point| point.value) else {
+                let points = u64::try_from(points.len()).unwrap_or(u64::MAX);
                 report.rejected = report.rejected.saturating_add(points);
                 continue;
-            }
-            record.version = record.count(version);
+            };
+            let record = Record::new(id, version, started_at, points);
             match side {
                 Side::Topic => report.topics.push(record),
                 Side::Subscription => report.subscriptions.push(record),

@@ -9,6 +9,7 @@ mod settings;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use uuid::Uuid;
 
@@ -23,6 +24,7 @@ pub use settings::{AlertSettings, InForce, Level, Severity};
 
 use crate::clock::Time;
 use directory::Directory;
+use record::Shapes;
 
 /// At most this many records are held beyond those of the resources that the directory names.
 const STRANGERS: usize = 10_000;
@@ -54,7 +56,7 @@ pub struct Held {
     /// The reporter's clock when it looked.
     pub looked_at: Time,
     /// The reporter.
-    pub instance: String,
+    pub instance: Arc<str>,
 }
 
 /// A topic with its names and figures.
@@ -89,6 +91,7 @@ pub struct Series {
     directory: Directory,
     topics: BTreeMap<Uuid, Held>,
     subscriptions: BTreeMap<Uuid, Held>,
+    shapes: Shapes,
 }
 
 impl Series {
@@ -109,8 +112,12 @@ impl Series {
         self.store.get_or_insert_with(|| report.store.clone());
         let resync = self.hear(&report, received_at);
         let mut taken = Taken { resync, ..Taken::default() };
-        let held =
-            |record| Held { record, looked_at: report.sent_at, instance: report.instance.clone() };
+        let instance: Arc<str> = report.instance.into();
+        let shapes = &mut self.shapes;
+        let mut held = |mut record: Record| {
+            shapes.share(&mut record);
+            Held { record, looked_at: report.sent_at, instance: Arc::clone(&instance) }
+        };
         let named = &self.directory.topics;
         for record in report.topics {
             let known = named.contains_key(&record.id);
@@ -200,7 +207,7 @@ impl Series {
 
     /// The broker that owns what `held` describes: its reporter, or who took that one's place.
     pub fn owner(&self, held: &Held) -> Option<&Broker> {
-        self.brokers.get(&held.instance).or_else(|| self.brokers.values().next_back())
+        self.brokers.get(&*held.instance).or_else(|| self.brokers.values().next_back())
     }
 
     /// All projects.

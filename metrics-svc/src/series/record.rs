@@ -1,5 +1,7 @@
 //! One record: all figures of one topic life or subscription, as one report gave them.
 
+use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use telemetry::names::Metric;
@@ -27,6 +29,15 @@ pub struct Point {
     pub value: Value,
 }
 
+/// Which figures a record has, in their order: what nearly all records of a kind share, so that a
+/// resource costs its numbers only.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Column {
+    metric: &'static Metric,
+    label: Box<str>,
+    is_time: bool,
+}
+
 /// All figures of one topic life or one subscription, always replaced as a whole.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Record {
@@ -36,18 +47,47 @@ pub struct Record {
     pub version: u64,
     /// Beginning of its durable counters: when that life was created.
     pub started_at: Time,
-    /// The figures, in the order of the report.
-    pub points: Vec<Point>,
+    columns: Arc<[Column]>,
+    /// One for each column: the count, or the bits of the seconds.
+    values: Box<[u64]>,
 }
 
 impl Record {
-    fn of<'a>(&'a self, metric: &'a Metric) -> impl Iterator<Item = &'a Point> {
-        self.points.iter().filter(move |point| point.metric.otlp == metric.otlp)
+    /// A record of these figures, in the order of the report.
+    pub fn new(id: Uuid, version: u64, started_at: Time, points: Vec<Point>) -> Self {
+        let bits = |point: &Point| match point.value {
+            Value::Count(count) => count,
+            Value::Seconds(seconds) => seconds.to_bits(),
+        };
+        let values = points.iter().map(bits).collect();
+        let column = |point: Point| Column {
+            metric: point.metric,
+            label: point.label.into(),
+            is_time: matches!(point.value, Value::Seconds(_)),
+        };
+        Self { id, version, started_at, columns: points.into_iter().map(column).collect(), values }
+    }
+
+    /// The figures: which metric, its extra label (empty for none), and the value.
+    pub fn points(&self) -> impl Iterator<Item = (&'static Metric, &str, Value)> {
+        let columns = self.columns.iter().zip(&self.values);
+        columns.map(|(column, bits)| {
+            let value = match column.is_time {
+                true => Value::Seconds(f64::from_bits(*bits)),
+                false => Value::Count(*bits),
+            };
+            (column.metric, &*column.label, value)
+        })
+    }
+
+    fn of<'a>(&'a self, metric: &'a Metric) -> impl Iterator<Item = (&'a str, Value)> {
+        let same = move |point: &(&Metric, &str, Value)| point.0.otlp == metric.otlp;
+        self.points().filter(same).map(|(_, label, value)| (label, value))
     }
 
     /// The count of `metric`, all its labels added; 0 when it was not reported.
     pub fn count(&self, metric: &Metric) -> u64 {
-        self.of(metric).fold(0, |sum: u64, point| match point.value {
+        self.of(metric).fold(0, |sum: u64, (_, value)| match value {
             Value::Count(count) => sum.saturating_add(count),
             Value::Seconds(_) => sum,
         })
@@ -56,8 +96,8 @@ impl Record {
     /// The count of `metric` with `label`; 0 when it was not reported.
     pub fn labelled(&self, metric: &Metric, label: &str) -> u64 {
         self.of(metric)
-            .find_map(|point| match point.value {
-                Value::Count(count) if point.label == label => Some(count),
+            .find_map(|(of, value)| match value {
+                Value::Count(count) if of == label => Some(count),
                 Value::Count(_) | Value::Seconds(_) => None,
             })
             .unwrap_or(0)
@@ -65,12 +105,37 @@ impl Record {
 
     /// The time of `metric`; `None` when it never happened.
     pub fn time(&self, metric: &Metric) -> Option<Time> {
-        self.of(metric).find_map(|point| match point.value {
+        self.of(metric).find_map(|(_, value)| match value {
             Value::Seconds(seconds) if seconds > 0.0 => Time::from_unix_seconds(seconds),
             Value::Seconds(_) | Value::Count(_) => None,
         })
     }
 }
+
+/// The columns in use: records of the same ones share them.
+#[derive(Debug, Default)]
+pub(super) struct Shapes(HashSet<Arc<[Column]>>);
+
+impl Shapes {
+    /// Lets `record` use the columns of those before it. Of more than [`SHAPES`] kinds, those that
+    /// no record has any more are forgotten, and the rest keep columns of their own.
+    pub(super) fn share(&mut self, record: &mut Record) {
+        if let Some(known) = self.0.get(&record.columns) {
+            record.columns = Arc::clone(known);
+            return;
+        }
+        if self.0.len() >= SHAPES {
+            self.0.retain(|columns| Arc::strong_count(columns) > 1);
+        }
+        if self.0.len() < SHAPES {
+            self.0.insert(Arc::clone(&record.columns));
+        }
+    }
+}
+
+/// Most kinds of records whose columns are shared: one for topics and one for subscriptions of
+/// each version of brokers, usually.
+const SHAPES: usize = 64;
 
 /// What one broker says in one request.
 #[derive(Debug, Clone, PartialEq)]

@@ -23,7 +23,7 @@ const PROJECT: Uuid = Uuid::from_u128(1);
 fn record(id: u128, version: u64, backlog: u64) -> Record {
     let point =
         Point { metric: &names::SUB_BACKLOG, label: String::new(), value: Value::Count(backlog) };
-    Record { id: Uuid::from_u128(id), version, started_at: NOW, points: vec![point] }
+    Record::new(Uuid::from_u128(id), version, NOW, vec![point])
 }
 
 fn report(sequence: u64, at: u64, subscriptions: Vec<Record>) -> Report {

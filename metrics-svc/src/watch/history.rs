@@ -62,12 +62,12 @@ fn changed(series: &Series, seen: &mut Seen, minute: u64) -> Vec<Sample> {
 
 fn body(held: &Held) -> String {
     let mut values = Map::new();
-    for point in &held.record.points {
-        let name = match point.label.is_empty() {
-            true => point.metric.otlp.to_owned(),
-            false => format!("{}/{}", point.metric.otlp, point.label),
+    for (metric, label, value) in held.record.points() {
+        let name = match label.is_empty() {
+            true => metric.otlp.to_owned(),
+            false => format!("{}/{label}", metric.otlp),
         };
-        let value = match point.value {
+        let value = match value {
             Value::Count(count) => Json::from(count),
             Value::Seconds(seconds) => Json::from(seconds),
         };

@@ -72,14 +72,13 @@ fn record(
         families.add(metric.prometheus, metric.kind, &labels, value);
     };
     let mut counted: HashSet<(&str, &str)> = HashSet::new();
-    for point in &record.points {
-        let metric = point.metric;
+    for (metric, label, value) in record.points() {
         let exposed = !metric.prometheus.is_empty() && is_of(metric, kind);
         if !exposed || (metric.kind == Kind::Gauge && !with_gauges) {
             continue;
         }
-        if counted.insert((metric.otlp, &point.label)) {
-            add(metric, &point.label, number(point.value));
+        if counted.insert((metric.otlp, label)) {
+            add(metric, label, number(value));
         }
     }
     let counters = names::REPORTED.iter().filter(|metric| {
