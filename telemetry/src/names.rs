@@ -74,7 +74,9 @@ metrics! {
     SUB_NACKED = Counter "ams.subscription.nacked.messages" "ams_subscription_nacked_messages_total" "{message}" [""] "Messages given back.";
     SUB_EXTENSIONS = Counter "ams.subscription.deadline_extensions" "ams_subscription_deadline_extensions_total" "{extension}" [""] "Deadlines extended.";
     SUB_EXPIRED = Counter "ams.subscription.expired_ack_deadlines" "ams_subscription_expired_ack_deadlines_total" "{deadline}" [""] "Deadlines that ran out unacknowledged.";
-    SUB_DEAD_LETTERED = Counter "ams.subscription.dead_lettered.messages" "ams_subscription_dead_lettered_messages_total" "{message}" [""] "Messages moved to the dead-letter topic.";
+    SUB_DEAD_LETTERED = Counter "ams.subscription.dead_lettered.messages" "ams_subscription_dead_lettered_messages_total" "{message}" ["outcome"] "Messages handed out as often as the dead-letter policy allows, by outcome: moved to the dead-letter topic; failed = could not be written there and come again, once per attempt, since the broker started.";
+    SUB_LAST_DEAD_LETTER = Gauge "ams.subscription.last_dead_letter" "ams_subscription_last_dead_letter_timestamp_seconds" "s" [""] "When a message was last moved to the dead-letter topic in this life of its topic, Unix time; 0 = never.";
+    SUB_DEAD_LETTER_END = Gauge "ams.subscription.dead_letter_end" "" "1" [""] "Behind the offset of that message; 0 = there is none.";
     SUB_SKIPPED = Counter "ams.subscription.skipped.messages" "ams_subscription_skipped_messages_total" "{message}" [""] "Messages passed by seeking forward.";
     SUB_REPLAYED = Counter "ams.subscription.replayed.messages" "ams_subscription_replayed_messages_total" "{message}" [""] "Messages brought back by seeking backward.";
     SUB_LOST = Counter "ams.subscription.lost.messages" "ams_subscription_lost_messages_total" "{message}" ["reason"] "Messages removed before they were acknowledged, by reason (retention, overflow, topic_deleted, damage, purge).";
@@ -149,7 +151,7 @@ pub const DERIVED: &[(&str, Kind, &str)] = &[
     (
         "ams_alerter_notifications_total",
         Kind::Counter,
-        "Mails, by kind (open, resolve, notice, test) and outcome (sent, retry, bounced, expired).",
+        "Mails, by kind (open, change, resolve, notice, test) and outcome (sent, retry, bounced, expired).",
     ),
     (
         "ams_alerter_unreachable_total",

@@ -92,7 +92,8 @@ impl Record {
         let known = &facts.facts;
         let progress = &known.progress;
         let (counters, clocks) = (&progress.counters, &progress.clocks);
-        let mut points = Vec::with_capacity(40);
+        let letter = progress.last_dead_letter;
+        let mut points = Vec::with_capacity(48);
         for (metric, count) in [
             (&SUB_VERSION, progress.version),
             (&SUB_TOPIC_HEAD, facts.head.0),
@@ -108,7 +109,6 @@ impl Record {
             (&SUB_NACKED, counters.nacks),
             (&SUB_EXTENSIONS, counters.extensions),
             (&SUB_EXPIRED, counters.expired),
-            (&SUB_DEAD_LETTERED, counters.dead_lettered),
             (&SUB_SKIPPED, counters.skipped),
             (&SUB_REPLAYED, counters.replayed),
             (&SUB_LOST_NEVER_ACKED, counters.lost_never_acked),
@@ -116,6 +116,7 @@ impl Record {
             (&SUB_AVAILABLE, known.available),
             (&SUB_OUTSTANDING, known.outstanding),
             (&SUB_HEAD_ATTEMPTS, clocks.front_attempts),
+            (&SUB_DEAD_LETTER_END, letter.map_or(0, |letter| letter.offset.plus(1).0)),
         ] {
             points.push(Point::new(metric, Figure::Count(count)));
         }
@@ -127,6 +128,7 @@ impl Record {
             (&SUB_LAST_PROGRESS, clocks.last_progress),
             (&SUB_LAST_BACKWARD_SEEK, clocks.last_backward_seek),
             (&SUB_EXCUSING_SEEK, clocks.excusing_seek),
+            (&SUB_LAST_DEAD_LETTER, letter.map_or(Time(0), |letter| letter.at)),
         ] {
             points.push(Point::new(metric, Figure::Moment(moment)));
         }
@@ -140,6 +142,13 @@ impl Record {
         ] {
             let label = Some((attribute::REASON, reason));
             points.push(Point { label, ..Point::new(&SUB_LOST, Figure::Count(count)) });
+        }
+        for (outcome, count, of_process) in
+            [("moved", counters.dead_lettered, false), ("failed", facts.letters_failed, true)]
+        {
+            let label = Some((attribute::OUTCOME, outcome));
+            let point = Point::new(&SUB_DEAD_LETTERED, Figure::Count(count));
+            points.push(Point { label, of_process, ..point });
         }
         let pulls = facts.pulls;
         for (outcome, count) in [

@@ -43,6 +43,8 @@ pub struct SubscriptionFacts {
     pub last_pull: Time,
     /// Pulls since the broker started.
     pub pulls: PullCounts,
+    /// How often a message could not be moved to the dead-letter topic since the broker started.
+    pub letters_failed: u64,
 }
 
 /// Pulls of one subscription by outcome, since the broker started.

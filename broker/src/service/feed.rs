@@ -141,6 +141,7 @@ impl Broker {
                     facts,
                     last_pull,
                     pulls: state.pulls(),
+                    letters_failed: state.letters_failed(),
                 });
             }
         }

@@ -139,10 +139,16 @@ impl Gathered {
     /// Takes a point; `None` when it is malformed.
     fn take(&mut self, metric: &'static Metric, point: &NumberDataPoint) -> Option<()> {
         let value = value(metric, point)?;
-        let label = if metric.label.is_empty() {
-            String::new()
-        } else {
-            label(&point.attributes, metric.label)?
+        let label = match label(&point.attributes, metric.label) {
+            _ if metric.label.is_empty() => String::new(),
+            Some(label) => label,
+            // Brokers of before this label counted what was moved.
+            None if metric.otlp == names::SUB_DEAD_LETTERED.otlp
+                && find(&point.attributes, metric.label).is_none() =>
+            {
+                String::from("moved")
+            }
+            None => return None,
         };
         if metric.otlp == names::BROKER_STORE_FAULTS.otlp {
             return self.take_store_fault(label, value);

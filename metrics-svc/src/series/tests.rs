@@ -55,6 +55,7 @@ fn subscription(id: u128) -> Object {
         topic_id: None,
         ack_deadline_seconds: 10,
         ack_mode: String::from("cumulative"),
+        dead_letter_topic: None,
         acl: Vec::new(),
         created: NOW,
         alert: AlertSettings::default(),

@@ -80,6 +80,7 @@ pub(crate) struct Facts {
     pub(crate) oldest_at: Option<Time>,
     pub(crate) last_pull: Option<Time>,
     pub(crate) last_progress: Option<Time>,
+    pub(crate) dead_lettered: u64,
 }
 
 impl Broker {
@@ -182,7 +183,8 @@ fn figures(facts: Facts) -> (Vec<Figure>, Vec<Figure>) {
         (&names::SUB_POSITION, "", count(facts.position)),
         (&names::SUB_ENQUEUED, "", count(facts.head)),
         (&names::SUB_DELIVERED, "", count(facts.delivered)),
-        (&names::SUB_ACKED, "", count(facts.position)),
+        (&names::SUB_ACKED, "", count(facts.position - facts.dead_lettered)),
+        (&names::SUB_DEAD_LETTERED, "moved", count(facts.dead_lettered)),
         (&names::SUB_BACKLOG, "", count(backlog)),
         (&names::SUB_AVAILABLE, "", count(backlog)),
         (&names::SUB_OUTSTANDING, "", count(0)),

@@ -27,6 +27,7 @@ async fn seeded() -> (tempfile::TempDir, Arc<ManualClock>, Running, Broker) {
         oldest_at: Some(NOW.minus(Duration::from_secs(30))),
         last_pull: Some(NOW.minus(Duration::from_secs(5))),
         last_progress: Some(NOW.minus(Duration::from_secs(20))),
+        dead_lettered: 0,
     };
     assert_eq!(broker.report(NOW, Some(facts)).await.status, 200);
     judged(&running).await;
@@ -83,7 +84,8 @@ async fn the_page_shows_every_figure_with_counters_at_zero_from_the_start() {
     ams_subscription_acked_messages_total{project="proj",subscription="sub"} 7
     ams_subscription_available_messages{project="proj",subscription="sub"} 3
     ams_subscription_backlog_messages{project="proj",subscription="sub"} 3
-    ams_subscription_dead_lettered_messages_total{project="proj",subscription="sub"} 0
+    ams_subscription_dead_lettered_messages_total{project="proj",subscription="sub",outcome="moved"} 0
+    ams_subscription_dead_lettered_messages_total{project="proj",subscription="sub",outcome="failed"} 0
     ams_subscription_deadline_extensions_total{project="proj",subscription="sub"} 0
     ams_subscription_delivered_bytes_total{project="proj",subscription="sub"} 0
     ams_subscription_delivered_messages_total{project="proj",subscription="sub"} 12

@@ -13,6 +13,7 @@ use crate::watch::Known;
 /// an increase. A broker that knows more adds its own.
 fn label_values(metric: &Metric) -> &'static [&'static str] {
     match metric.label {
+        _ if metric.otlp == names::SUB_DEAD_LETTERED.otlp => &["moved", "failed"],
         "reason" => &["retention", "overflow", "topic_deleted", "damage", "purge"],
         "outcome" => &["messages", "empty", "denied", "error"],
         _ => &[""],
