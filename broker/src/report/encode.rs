@@ -17,7 +17,9 @@ use telemetry::names::{self, Kind, Metric, attribute};
 use uuid::Uuid;
 
 use crate::domain::Time;
-use crate::service::{CallCounts, StoreFaultCounts, SubscriptionFacts, TopicFacts, Verb};
+use crate::service::{
+    CallCounts, ProjectFacts, StoreFaultCounts, SubscriptionFacts, TopicFacts, Verb,
+};
 
 /// A request is closed before it grows beyond this; the receiver takes twice as much.
 pub(super) const REQUEST_BYTES: usize = 4 * 1024 * 1024;
@@ -52,7 +54,7 @@ impl Point {
 /// All figures of one resource; travels whole or not at all.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Record {
-    /// The topic life or subscription; nil for the broker itself.
+    /// The project, topic life or subscription; nil for the broker itself.
     pub(super) id: Uuid,
     created: Time,
     names: Vec<(&'static str, String)>,
@@ -60,11 +62,32 @@ pub(super) struct Record {
 }
 
 impl Record {
+    /// A project's record. It has no version: the latest is the newest.
+    pub(super) fn project(facts: &ProjectFacts) -> Self {
+        let count = |metric: &Metric, count: u64| Point::new(metric, Figure::Count(count));
+        Self {
+            id: facts.id.0,
+            created: facts.created,
+            names: vec![
+                (attribute::RESOURCE_ID, facts.id.to_string()),
+                (attribute::PROJECT, facts.name.to_string()),
+            ],
+            points: vec![
+                count(&names::PROJECT_STORED, facts.stored),
+                count(&names::PROJECT_QUOTA, facts.quota),
+            ],
+        }
+    }
+
     /// A topic's record; its version is its next offset.
     pub(super) fn topic(facts: &TopicFacts) -> Self {
         use names::*;
         let head = &facts.head;
         let count = |metric: &Metric, count: u64| Point::new(metric, Figure::Count(count));
+        let damaged = |state, messages| Point {
+            label: Some((attribute::STATE, state)),
+            ..count(&TOPIC_DAMAGED, messages)
+        };
         Self {
             id: facts.id.0,
             created: facts.created,
@@ -81,6 +104,8 @@ impl Record {
                 count(&TOPIC_PUBLISHED_AMS_BYTES, head.ams_bytes),
                 Point::new(&TOPIC_LAST_PUBLISH, Figure::Moment(head.last_time)),
                 count(&TOPIC_RETAINED, head.kept()),
+                damaged("unrepaired", facts.damaged),
+                damaged("given_up", facts.given_up),
             ],
         }
     }

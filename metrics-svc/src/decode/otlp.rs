@@ -45,6 +45,7 @@ pub fn report(body: &[u8]) -> Result<Report, DecodeError> {
         sent_at: Time(number(&attributes, attribute::TIME)?),
         started_at: Time(number(&attributes, attribute::STARTED_AT)?),
         interval: interval.clamp(INTERVAL.0, INTERVAL.1),
+        projects: Vec::new(),
         topics: Vec::new(),
         subscriptions: Vec::new(),
         calls: Vec::new(),
@@ -107,6 +108,7 @@ struct Gathered {
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Side {
+    Project,
     Topic,
     Subscription,
 }
@@ -114,7 +116,9 @@ enum Side {
 impl Side {
     /// Whose figure it is; `None` for those of the broker itself.
     fn of(metric: &Metric) -> Option<Self> {
-        if metric.otlp.starts_with("ams.topic.") {
+        if metric.otlp.starts_with("ams.project.") {
+            Some(Self::Project)
+        } else if metric.otlp.starts_with("ams.topic.") {
             Some(Self::Topic)
         } else if metric.otlp.starts_with("ams.subscription.") {
             Some(Self::Subscription)
@@ -123,10 +127,12 @@ impl Side {
         }
     }
 
-    const fn version(self) -> &'static Metric {
+    /// What its version is told by; a project's record has none, and the latest is the newest.
+    const fn version(self) -> Option<&'static Metric> {
         match self {
-            Self::Topic => &names::TOPIC_VERSION,
-            Self::Subscription => &names::SUB_VERSION,
+            Self::Project => None,
+            Self::Topic => Some(&names::TOPIC_VERSION),
+            Self::Subscription => Some(&names::SUB_VERSION),
         }
     }
 }
@@ -205,13 +211,15 @@ impl Gathered {
         report.rejected = self.rejected;
         for ((side, _), mut record) in self.records {
             let version = side.version();
-            if !record.points.iter().any(|point| point.metric.otlp == version.otlp) {
+            let has = |of: &Metric| record.points.iter().any(|point| point.metric.otlp == of.otlp);
+            if version.is_some_and(|version| !has(version)) {
                 let points = u64::try_from(record.points.len()).unwrap_or(u64::MAX);
                 report.rejected = report.rejected.saturating_add(points);
                 continue;
             }
-            record.version = record.count(version);
+            record.version = version.map_or(0, |version| record.count(version));
             match side {
+                Side::Project => report.projects.push(record),
                 Side::Topic => report.topics.push(record),
                 Side::Subscription => report.subscriptions.push(record),
             }

@@ -274,6 +274,16 @@ fn a_directory_is_read_and_what_is_new_in_it_left_out() {
 }
 
 #[test]
+fn a_project_has_figures_without_a_version() {
+    let metrics = vec![gauge(names::PROJECT_STORED.otlp, vec![point(9, None, int(4_096))])];
+    let read = report(&request(resource(), metrics)).unwrap();
+    assert_eq!((read.projects.len(), read.topics.len(), read.rejected), (1, 0, 0));
+    let project = &read.projects[0];
+    assert_eq!((project.id, project.version), (Uuid::from_u128(9), 0));
+    assert_eq!(project.count(&names::PROJECT_STORED), 4_096);
+}
+
+#[test]
 fn dead_letters_of_brokers_before_the_outcome_was_told_were_moved() {
     let of = |extra: Option<KeyValue>| {
         let metrics = vec![

@@ -12,7 +12,7 @@ use super::payload::Payload;
 use super::queue::{Done, Op, Phase, Shared, Waiting, answer};
 use super::read::{self, Access, Read};
 use super::{record, sizes};
-use crate::domain::{Entry, Head, Holes, Offset, Progress, SubscriptionId, Time, TopicId};
+use crate::domain::{Entry, Head, Hole, Holes, Offset, Progress, SubscriptionId, Time, TopicId};
 use crate::store::{
     Answer, By, Catalog, Change, ChangeSet, Copied, CopyError, CopyProgress, Limits, MessageLog,
     Outcome, ProgressLog, Scope, ScopeState, Store, StoreError,
@@ -241,6 +241,11 @@ impl Store for EmbeddedStore {
 
     fn damage_found(&self) -> u64 {
         self.shared.damage.found()
+    }
+
+    fn damaged(&self) -> Vec<(TopicId, Hole)> {
+        let lost = self.shared.damage.lost().into_iter();
+        lost.map(|(topic, from, to)| (topic, Hole { from, to })).collect()
     }
 
     fn give_up(&self, topic: TopicId, holes: &Holes) {

@@ -154,6 +154,8 @@ pub(super) struct World {
     pub(super) started_at: Time,
     pub(super) calls: BTreeMap<(&'static str, &'static str), u64>,
     pub(super) store_faults: BTreeMap<&'static str, u64>,
+    /// Messages of the topic that are damaged and not given up.
+    pub(super) damaged: u64,
     /// The broker's clock is ahead of ours by so much.
     pub(super) ahead: Duration,
     pub(super) service_objects: Vec<Value>,
@@ -184,6 +186,7 @@ impl World {
             started_at: START,
             calls: BTreeMap::new(),
             store_faults: BTreeMap::new(),
+            damaged: 0,
             ahead: Duration::ZERO,
             service_objects: vec![
                 json!({"kind":"project","id":PROJECT,"name":"P","created":created}),
@@ -386,6 +389,14 @@ impl World {
         for (id, sub) in &self.subs {
             metrics.extend(sub_metrics(*id, sub, now));
         }
+        let of_topic = |label: Option<(&str, &str)>, count| {
+            let id = Some(text(attribute::RESOURCE_ID, &TOPIC.to_string()));
+            let attributes = id.into_iter().chain(label.map(|(key, value)| text(key, value)));
+            NumberDataPoint { attributes: attributes.collect(), ..int(count) }
+        };
+        metrics.push(wrap(&names::TOPIC_VERSION, of_topic(None, 1)));
+        let label = Some((attribute::STATE, "unrepaired"));
+        metrics.push(wrap(&names::TOPIC_DAMAGED, of_topic(label, self.damaged)));
         for ((verb, outcome), count) in &self.calls {
             let point = NumberDataPoint {
                 attributes: vec![text(attribute::VERB, verb), text(attribute::OUTCOME, outcome)],

@@ -136,7 +136,7 @@ pub(super) fn judged(known: &Known, viewer: &Viewer, families: &mut Families) {
     }
 }
 
-/// How many there are of everything.
+/// How many there are of everything, and how much projects keep.
 pub(super) fn inventory(known: &Known, viewer: &Viewer, families: &mut Families) {
     let series = &known.series;
     let mut attached: BTreeMap<_, u64> = BTreeMap::new();
@@ -160,5 +160,10 @@ pub(super) fn inventory(known: &Known, viewer: &Viewer, families: &mut Families)
         let labels = [("project", &*project.name)];
         families.derived("ams_project_topics", &labels, float(topics));
         families.derived("ams_project_subscriptions", &labels, float(subscriptions));
+        let figures = series.project_figures(project.id);
+        for point in figures.iter().flat_map(|held| &held.record.points) {
+            let metric = point.metric;
+            families.add(metric.prometheus, metric.kind, &labels, number(point.value));
+        }
     }
 }
