@@ -52,6 +52,9 @@ metrics! {
     BROKER_CALLS = Counter "ams.broker.calls" "ams_broker_calls_total" "{call}" ["outcome"] "Publish, pull and acknowledge calls by verb and outcome (ok, refused, fault) since the broker started.";
     BROKER_STORE_FAULTS = Counter "ams.broker.store_faults" "ams_broker_store_faults_total" "{fault}" ["reason"] "Requests that the store refused because it is full, has stopped, or found its data damaged, by reason (full, stopped, damaged), since the broker started; a stop counts once, when the process ends. Reason clock: sweeps of retention that trimmed nothing because clocks or stamps contradict each other.";
 
+    PROJECT_STORED = Gauge "ams.project.stored.bytes" "ams_project_stored_bytes" "By" [""] "Bytes that the topics of the project keep in the store, packed: what its quota is compared with.";
+    PROJECT_QUOTA = Gauge "ams.project.stored.quota" "ams_project_stored_quota_bytes" "By" [""] "Most bytes that the topics of the project may keep together; 0 = there is no quota.";
+
     TOPIC_VERSION = Gauge "ams.topic.version" "" "1" [""] "Next offset of the topic: the version of its record.";
     TOPIC_START = Gauge "ams.topic.start" "" "1" [""] "Oldest offset still kept.";
     TOPIC_PUBLISHED = Counter "ams.topic.published.messages" "ams_topic_published_messages_total" "{message}" [""] "Messages durably accepted.";
@@ -59,6 +62,7 @@ metrics! {
     TOPIC_PUBLISHED_AMS_BYTES = Counter "ams.topic.published.ams_bytes" "" "By" [""] "Bytes as AMS counts them: the length of the data texts.";
     TOPIC_LAST_PUBLISH = Gauge "ams.topic.last_publish" "ams_topic_last_publish_timestamp_seconds" "s" [""] "When a message was last accepted, Unix time; 0 = never.";
     TOPIC_RETAINED = Gauge "ams.topic.retained.messages" "ams_topic_retained_messages" "{message}" [""] "Messages still stored.";
+    TOPIC_DAMAGED = Gauge "ams.topic.damaged.messages" "ams_topic_damaged_messages" "{message}" ["state"] "Of the messages still stored, those that are damaged, by state: unrepaired = met by a read or the scrubber since the broker started, and not given up; given_up = passed over since `ams repair`.";
 
     SUB_VERSION = Gauge "ams.subscription.version" "" "1" [""] "How often the subscription's progress was saved: the version of its record.";
     SUB_TOPIC_HEAD = Gauge "ams.subscription.topic_head" "" "1" [""] "Next offset of its topic when the reporter looked.";
@@ -74,7 +78,9 @@ metrics! {
     SUB_NACKED = Counter "ams.subscription.nacked.messages" "ams_subscription_nacked_messages_total" "{message}" [""] "Messages given back.";
     SUB_EXTENSIONS = Counter "ams.subscription.deadline_extensions" "ams_subscription_deadline_extensions_total" "{extension}" [""] "Deadlines extended.";
     SUB_EXPIRED = Counter "ams.subscription.expired_ack_deadlines" "ams_subscription_expired_ack_deadlines_total" "{deadline}" [""] "Deadlines that ran out unacknowledged.";
-    SUB_DEAD_LETTERED = Counter "ams.subscription.dead_lettered.messages" "ams_subscription_dead_lettered_messages_total" "{message}" [""] "Messages moved to the dead-letter topic.";
+    SUB_DEAD_LETTERED = Counter "ams.subscription.dead_lettered.messages" "ams_subscription_dead_lettered_messages_total" "{message}" ["outcome"] "Messages handed out as often as the dead-letter policy allows, by outcome: moved to the dead-letter topic; failed = could not be written there and come again, once per attempt, since the broker started.";
+    SUB_LAST_DEAD_LETTER = Gauge "ams.subscription.last_dead_letter" "ams_subscription_last_dead_letter_timestamp_seconds" "s" [""] "When a message was last moved to the dead-letter topic in this life of its topic, Unix time; 0 = never.";
+    SUB_DEAD_LETTER_END = Gauge "ams.subscription.dead_letter_end" "" "1" [""] "Behind the offset of that message; 0 = there is none.";
     SUB_SKIPPED = Counter "ams.subscription.skipped.messages" "ams_subscription_skipped_messages_total" "{message}" [""] "Messages passed by seeking forward.";
     SUB_REPLAYED = Counter "ams.subscription.replayed.messages" "ams_subscription_replayed_messages_total" "{message}" [""] "Messages brought back by seeking backward.";
     SUB_LOST = Counter "ams.subscription.lost.messages" "ams_subscription_lost_messages_total" "{message}" ["reason"] "Messages removed before they were acknowledged, by reason (retention, overflow, topic_deleted, damage, purge).";
@@ -149,7 +155,7 @@ pub const DERIVED: &[(&str, Kind, &str)] = &[
     (
         "ams_alerter_notifications_total",
         Kind::Counter,
-        "Mails, by kind (open, resolve, notice, test) and outcome (sent, retry, bounced, expired).",
+        "Mails, by kind (open, change, resolve, notice, test) and outcome (sent, retry, bounced, expired).",
     ),
     (
         "ams_alerter_unreachable_total",
@@ -186,6 +192,8 @@ pub mod attribute {
     pub const SUBSCRIPTION: &str = "ams.subscription";
     /// Why messages were lost.
     pub const REASON: &str = "reason";
+    /// What is done about damage.
+    pub const STATE: &str = "state";
     /// What became of a call.
     pub const OUTCOME: &str = "outcome";
     /// Which call: publish, pull, acknowledge.

@@ -52,6 +52,17 @@ pub enum Severity {
     Crit,
 }
 
+impl Severity {
+    /// `info`, `warn` or `crit`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Info => "info",
+            Self::Warn => "warn",
+            Self::Crit => "crit",
+        }
+    }
+}
+
 /// A duration as its owner wrote it (`90s`, `15m`, `7d`): longer than zero, at most ten years.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]

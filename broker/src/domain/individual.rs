@@ -15,7 +15,7 @@ use super::cumulative::Seek;
 use super::entry::Head;
 use super::holes::Holes;
 use super::ids::Offset;
-use super::progress::{HandedOut, Lease, Progress};
+use super::progress::{DeadLetter, HandedOut, Lease, Progress};
 use clock::Time;
 
 /// Most messages that are handed out and not acknowledged, those that are due again included.
@@ -147,6 +147,7 @@ impl Progress {
             if let Ok(at) = self.lease_at(*offset) {
                 self.leases.remove(at);
                 self.counters.dead_lettered += 1;
+                self.last_dead_letter = Some(DeadLetter { offset: *offset, at: now });
                 self.clocks.last_progress = now;
                 self.settle_one(*offset);
             }

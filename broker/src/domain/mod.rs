@@ -34,7 +34,7 @@ pub use names::{
     InvalidName, ProjectName, SchemaName, SnapshotName, SubscriptionName, TopicName, UserName,
     lawful,
 };
-pub use progress::{Counters, Facts, HandedOut, Lost, Progress, Window};
+pub use progress::{Counters, DeadLetter, Facts, HandedOut, Lost, Progress, Window};
 pub use push::{InvalidPush, PushRequest, PushSettings};
 pub use requests::{Known, Request};
 pub use retention::RetentionSettings;

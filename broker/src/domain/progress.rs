@@ -41,6 +41,9 @@ pub struct Progress {
     /// The last pull that handed something out; `None` also where a record is older than this
     /// field.
     pub last_handed_out: Option<HandedOut>,
+    /// The last message moved to the dead-letter topic in this life of the topic; `None` also where
+    /// a record is older than this field.
+    pub last_dead_letter: Option<DeadLetter>,
     /// Last saved sequence of each broker, at most 8.
     pub writers: Vec<(u64, u64)>,
     /// The last 16 forwarded requests that are in this state.
@@ -99,6 +102,15 @@ pub struct HandedOut {
     pub messages: u64,
     /// The pull before it, also an empty one; the epoch = it was the first.
     pub after: Time,
+}
+
+/// A message that was moved to the dead-letter topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// Which message.
+    pub offset: Offset,
+    /// When it was settled.
+    pub at: Time,
 }
 
 macro_rules! counters {
@@ -246,6 +258,7 @@ impl Progress {
             counters: Counters::default(),
             clocks: Clocks::default(),
             last_handed_out: None,
+            last_dead_letter: None,
             writers: Vec::new(),
             requests: Vec::new(),
         }
@@ -322,6 +335,7 @@ impl Progress {
         self.window = None;
         self.acked_ahead.clear();
         self.leases.clear();
+        self.last_dead_letter = None;
         self.clocks.front_attempts = 0;
     }
 }

@@ -7,7 +7,6 @@ use super::call::Call;
 use super::error::{Refusal, argument};
 use super::json::{Alert, Fields, Writer, object};
 use crate::domain::AlertSettings;
-use crate::domain::alert::Severity;
 
 const INVALID: Refusal = Refusal::Argument(argument::ALERT);
 
@@ -57,11 +56,7 @@ pub(super) fn write(json: &mut Writer, alert: &AlertSettings) {
             json.key("contacts").texts(alert.contacts.iter().map(|address| address.as_str()));
         }
         if let Some(severity) = alert.severity_cap {
-            json.key("severityCap").text(match severity {
-                Severity::Info => "info",
-                Severity::Warn => "warn",
-                Severity::Crit => "crit",
-            });
+            json.key("severityCap").text(severity.as_str());
         }
     });
 }

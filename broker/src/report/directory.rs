@@ -141,7 +141,7 @@ fn of_topic(topic: &TopicRecord, keeps: Duration) -> Value {
 }
 
 fn of_subscription(subscription: &SubscriptionRecord, life: Option<TopicId>) -> Value {
-    let object = json!({
+    let mut object = json!({
         "kind": "subscription",
         "id": subscription.id,
         "name": subscription.name,
@@ -152,6 +152,9 @@ fn of_subscription(subscription: &SubscriptionRecord, life: Option<TopicId>) -> 
         "acl": subscription.acl,
         "created": subscription.created.to_nanos_text(),
     });
+    if let (Some(letters), Value::Object(keys)) = (&subscription.dead_letters, &mut object) {
+        keys.insert(String::from("deadLetterTopic"), json!(letters.topic));
+    }
     with_alert(object, &subscription.alert)
 }
 

@@ -17,7 +17,9 @@ use telemetry::names::{self, Kind, Metric, attribute};
 use uuid::Uuid;
 
 use crate::domain::Time;
-use crate::service::{CallCounts, StoreFaultCounts, SubscriptionFacts, TopicFacts, Verb};
+use crate::service::{
+    CallCounts, ProjectFacts, StoreFaultCounts, SubscriptionFacts, TopicFacts, Verb,
+};
 
 /// A request is closed before it grows beyond this; the receiver takes twice as much.
 pub(super) const REQUEST_BYTES: usize = 4 * 1024 * 1024;
@@ -52,7 +54,7 @@ impl Point {
 /// All figures of one resource; travels whole or not at all.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Record {
-    /// The topic life or subscription; nil for the broker itself.
+    /// The project, topic life or subscription; nil for the broker itself.
     pub(super) id: Uuid,
     created: Time,
     names: Vec<(&'static str, String)>,
@@ -60,11 +62,32 @@ pub(super) struct Record {
 }
 
 impl Record {
+    /// A project's record. It has no version: the latest is the newest.
+    pub(super) fn project(facts: &ProjectFacts) -> Self {
+        let count = |metric: &Metric, count: u64| Point::new(metric, Figure::Count(count));
+        Self {
+            id: facts.id.0,
+            created: facts.created,
+            names: vec![
+                (attribute::RESOURCE_ID, facts.id.to_string()),
+                (attribute::PROJECT, facts.name.to_string()),
+            ],
+            points: vec![
+                count(&names::PROJECT_STORED, facts.stored),
+                count(&names::PROJECT_QUOTA, facts.quota),
+            ],
+        }
+    }
+
     /// A topic's record; its version is its next offset.
     pub(super) fn topic(facts: &TopicFacts) -> Self {
         use names::*;
         let head = &facts.head;
         let count = |metric: &Metric, count: u64| Point::new(metric, Figure::Count(count));
+        let damaged = |state, messages| Point {
+            label: Some((attribute::STATE, state)),
+            ..count(&TOPIC_DAMAGED, messages)
+        };
         Self {
             id: facts.id.0,
             created: facts.created,
@@ -81,6 +104,8 @@ impl Record {
                 count(&TOPIC_PUBLISHED_AMS_BYTES, head.ams_bytes),
                 Point::new(&TOPIC_LAST_PUBLISH, Figure::Moment(head.last_time)),
                 count(&TOPIC_RETAINED, head.kept()),
+                damaged("unrepaired", facts.damaged),
+                damaged("given_up", facts.given_up),
             ],
         }
     }
@@ -92,7 +117,8 @@ impl Record {
         let known = &facts.facts;
         let progress = &known.progress;
         let (counters, clocks) = (&progress.counters, &progress.clocks);
-        let mut points = Vec::with_capacity(40);
+        let letter = progress.last_dead_letter;
+        let mut points = Vec::with_capacity(48);
         for (metric, count) in [
             (&SUB_VERSION, progress.version),
             (&SUB_TOPIC_HEAD, facts.head.0),
@@ -108,7 +134,6 @@ impl Record {
             (&SUB_NACKED, counters.nacks),
             (&SUB_EXTENSIONS, counters.extensions),
             (&SUB_EXPIRED, counters.expired),
-            (&SUB_DEAD_LETTERED, counters.dead_lettered),
             (&SUB_SKIPPED, counters.skipped),
             (&SUB_REPLAYED, counters.replayed),
             (&SUB_LOST_NEVER_ACKED, counters.lost_never_acked),
@@ -116,6 +141,7 @@ impl Record {
             (&SUB_AVAILABLE, known.available),
             (&SUB_OUTSTANDING, known.outstanding),
             (&SUB_HEAD_ATTEMPTS, clocks.front_attempts),
+            (&SUB_DEAD_LETTER_END, letter.map_or(0, |letter| letter.offset.plus(1).0)),
         ] {
             points.push(Point::new(metric, Figure::Count(count)));
         }
@@ -127,6 +153,7 @@ impl Record {
             (&SUB_LAST_PROGRESS, clocks.last_progress),
             (&SUB_LAST_BACKWARD_SEEK, clocks.last_backward_seek),
             (&SUB_EXCUSING_SEEK, clocks.excusing_seek),
+            (&SUB_LAST_DEAD_LETTER, letter.map_or(Time(0), |letter| letter.at)),
         ] {
             points.push(Point::new(metric, Figure::Moment(moment)));
         }
@@ -140,6 +167,13 @@ impl Record {
         ] {
             let label = Some((attribute::REASON, reason));
             points.push(Point { label, ..Point::new(&SUB_LOST, Figure::Count(count)) });
+        }
+        for (outcome, count, of_process) in
+            [("moved", counters.dead_lettered, false), ("failed", facts.letters_failed, true)]
+        {
+            let label = Some((attribute::OUTCOME, outcome));
+            let point = Point::new(&SUB_DEAD_LETTERED, Figure::Count(count));
+            points.push(Point { label, of_process, ..point });
         }
         let pulls = facts.pulls;
         for (outcome, count) in [

@@ -237,6 +237,10 @@ impl Reporter {
         self.broker.refresh_heads().await;
         let mut pending = self.collect_own(round);
         let held = &mut self.held;
+        self.broker.visit_projects(&mut |facts| {
+            let record = Record::project(&facts);
+            pending.extend(changed(held, round, Key::Resource(record.id), record, None));
+        });
         self.broker.visit_topics(&mut |facts| {
             let record = Record::topic(&facts);
             pending.extend(changed(held, round, Key::Resource(record.id), record, None));

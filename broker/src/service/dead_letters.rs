@@ -33,15 +33,19 @@ impl Target {
         if spent.is_empty() {
             return Vec::new();
         }
+        let mut tried = spent.len();
         let buried = async {
             let letters = self.letters(place, topic.id(), &spent).await?;
+            tried = letters.len();
             self.send(policy, letters).await
         };
-        buried.await.unwrap_or_else(|error| {
+        let there = buried.await.unwrap_or_else(|error| {
             let (subscription, topic) = (&self.name, &policy.topic);
             tracing::warn!(%error, %subscription, %topic, "dead letters stay where they are");
             Vec::new()
-        })
+        });
+        self.state.count_failed_letters(tried.saturating_sub(there.len()));
+        there
     }
 
     /// The first ones of `spent`, as many as one pull may read.

@@ -28,6 +28,7 @@ pub(super) struct SubscriptionState {
     empty: AtomicU64,
     denied: AtomicU64,
     error: AtomicU64,
+    letters_failed: AtomicU64,
 }
 
 /// The right to change a subscription's progress.
@@ -50,6 +51,7 @@ impl SubscriptionState {
             empty: AtomicU64::new(0),
             denied: AtomicU64::new(0),
             error: AtomicU64::new(0),
+            letters_failed: AtomicU64::new(0),
         }
     }
 
@@ -88,6 +90,15 @@ impl SubscriptionState {
             denied: self.denied.load(Ordering::Relaxed),
             error: self.error.load(Ordering::Relaxed),
         }
+    }
+
+    /// Messages that stay where they are, to be tried again at the next pull.
+    pub(super) fn count_failed_letters(&self, messages: usize) {
+        self.letters_failed.fetch_add(messages as u64, Ordering::Relaxed);
+    }
+
+    pub(super) fn letters_failed(&self) -> u64 {
+        self.letters_failed.load(Ordering::Relaxed)
     }
 
     pub(super) fn count_denied(&self) {

@@ -4,7 +4,8 @@ use std::net::IpAddr;
 
 use crate::domain::records::Record;
 use crate::domain::{
-    Facts, Head, Offset, ProjectName, SubscriptionId, SubscriptionName, Time, TopicId, TopicName,
+    Facts, Head, Offset, ProjectId, ProjectName, SubscriptionId, SubscriptionName, Time, TopicId,
+    TopicName,
 };
 
 /// A topic and its durable head.
@@ -20,6 +21,25 @@ pub struct TopicFacts {
     pub created: Time,
     /// The durable head.
     pub head: Head,
+    /// Kept messages that are damaged, as far as met since the start, and not given up.
+    pub damaged: u64,
+    /// Kept messages that were damaged and are given up.
+    pub given_up: u64,
+}
+
+/// What the topics of a project keep together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProjectFacts {
+    /// The project.
+    pub id: ProjectId,
+    /// Its name.
+    pub name: ProjectName,
+    /// When it was made.
+    pub created: Time,
+    /// Bytes in the store, packed.
+    pub stored: u64,
+    /// Most of them before publishes are refused; 0 = no quota.
+    pub quota: u64,
 }
 
 /// A subscription, its durable progress with time folded in, and its topic's durable head.
@@ -43,6 +63,8 @@ pub struct SubscriptionFacts {
     pub last_pull: Time,
     /// Pulls since the broker started.
     pub pulls: PullCounts,
+    /// How often a message could not be moved to the dead-letter topic since the broker started.
+    pub letters_failed: u64,
 }
 
 /// Pulls of one subscription by outcome, since the broker started.

@@ -1,17 +1,17 @@
 //! What the reporter reads: counts since the start, facts of durable state, changes of scopes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::catalogue::{Cell, Index};
 use super::deliver::locate;
 use super::{
-    Broker, CallCounts, Deleted, Error, ScopeChange, StoreFault, StoreFaultCounts,
+    Broker, CallCounts, Deleted, Error, ProjectFacts, ScopeChange, StoreFault, StoreFaultCounts,
     SubscriptionFacts, TopicFacts, Verb,
 };
 use crate::domain::records::Record;
-use crate::domain::{Malformed, Time, TopicId, TopicName};
+use crate::domain::{Head, Hole, Holes, Malformed, Time, TopicId, TopicName};
 use crate::store::{By, Change, ChangeSet, Limits, Scope, StoreError};
 
 /// Calls by verb and outcome.
@@ -95,19 +95,42 @@ impl Broker {
         }
     }
 
+    /// Visits every project.
+    pub fn visit_projects(&self, visit: &mut dyn FnMut(ProjectFacts)) {
+        for (id, cell) in self.project_cells() {
+            let record = self.0.service.read().index.projects.get(&id).cloned();
+            let Some(record) = record else { continue };
+            visit(ProjectFacts {
+                id,
+                name: record.name.clone(),
+                created: record.created,
+                stored: u64::try_from(cell.stored()).unwrap_or_default(),
+                quota: self.0.settings.bytes_per_project,
+            });
+        }
+    }
+
     /// Visits every topic.
     pub fn visit_topics(&self, visit: &mut dyn FnMut(TopicFacts)) {
+        let mut damaged: HashMap<TopicId, Holes> = HashMap::new();
+        for (topic, run) in self.0.store.damaged() {
+            damaged.entry(topic).or_default().add(run);
+        }
         for (id, cell) in self.project_cells() {
             let Ok(project) = self.project_name(id) else { continue };
             let records: Vec<_> = cell.read().index.live_topics().cloned().collect();
             for record in records {
                 let Some(state) = self.known_topic(record.id) else { continue };
+                let head = state.head();
+                let met = damaged.get(&record.id);
                 visit(TopicFacts {
                     id: record.id,
                     project: project.clone(),
                     name: record.name.clone(),
                     created: record.created,
-                    head: state.head(),
+                    damaged: met.map_or(0, |met| unrepaired(met, &record.holes, &head)),
+                    given_up: record.holes.count(head.start, head.next),
+                    head,
                 });
             }
         }
@@ -141,6 +164,7 @@ impl Broker {
                     facts,
                     last_pull,
                     pulls: state.pulls(),
+                    letters_failed: state.letters_failed(),
                 });
             }
         }
@@ -289,6 +313,13 @@ impl Broker {
         let state = cell.read();
         state.index.topic(name).map(|topic| topic.id)
     }
+}
+
+/// How many kept messages were met damaged and are not given up.
+fn unrepaired(met: &Holes, given_up: &Holes, head: &Head) -> u64 {
+    let kept = |run: Hole| (run.from.max(head.start), run.to.min(head.next));
+    let runs = met.iter().map(kept).filter(|(from, to)| from < to);
+    runs.map(|(from, to)| to.since(from).saturating_sub(given_up.count(from, to))).sum()
 }
 
 fn whole<I: Index>(cell: &Cell<I>, records: impl FnOnce(&I) -> Vec<Record>) -> (u64, Vec<Record>) {

@@ -66,8 +66,8 @@ pub use audit::AuditFilter;
 pub use check::{Loss, check, give_up, losses, tell_recorded};
 pub use error::{Error, StoreFault};
 pub use facts::{
-    CallCounts, Deleted, Peer, PullCounts, ScopeChange, StoreFaultCounts, SubscriptionFacts,
-    TopicFacts, Verb,
+    CallCounts, Deleted, Peer, ProjectFacts, PullCounts, ScopeChange, StoreFaultCounts,
+    SubscriptionFacts, TopicFacts, Verb,
 };
 pub use figures::{DayCount, ProjectFigures, Rate, SubscriptionFigures, TopicFigures};
 pub use lease::AckId;

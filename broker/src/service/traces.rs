@@ -2,7 +2,6 @@
 //! there, so that no verb can forget it.
 
 use super::catalogue::{ProjectIndex, ServiceIndex, Write};
-use crate::domain::alert::Severity;
 use crate::domain::audit::Operation;
 use crate::domain::records::{
     ProjectRecord, Record, RegistrationRecord, RegistrationStatus, SchemaRecord,
@@ -352,12 +351,7 @@ fn alert_text(alert: &AlertSettings) -> String {
         parts.push(format!("contacts {contacts}"));
     }
     if let Some(cap) = alert.severity_cap {
-        let cap = match cap {
-            Severity::Info => "info",
-            Severity::Warn => "warn",
-            Severity::Crit => "crit",
-        };
-        parts.push(format!("severityCap {cap}"));
+        parts.push(format!("severityCap {}", cap.as_str()));
     }
     parts.join("; ")
 }

@@ -14,7 +14,7 @@ use super::{
     Answer, By, Catalog, Change, ChangeSet, Copied, CopyError, CopyProgress, Limits, MessageLog,
     Outcome, ProgressLog, Scope, ScopeState, Store, StoreError,
 };
-use crate::domain::{Entry, Head, Holes, Offset, Progress, SubscriptionId, Time, TopicId};
+use crate::domain::{Entry, Head, Hole, Holes, Offset, Progress, SubscriptionId, Time, TopicId};
 
 /// The calls of a store that can fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -98,6 +98,8 @@ struct Plan {
     any: BTreeMap<u64, Fault>,
     /// Fault of every call of a kind.
     always: BTreeMap<Call, Fault>,
+    /// Said to be damaged.
+    damaged: Vec<(TopicId, Hole)>,
 }
 
 impl FaultyStore {
@@ -123,6 +125,11 @@ impl FaultyStore {
     /// Every call of this kind fails until [`FaultyStore::heal`].
     pub fn fail_always(&self, call: Call, fault: Fault) {
         self.plan().always.insert(call, fault);
+    }
+
+    /// From now on it says that it met these messages damaged; they are read as before.
+    pub fn say_damaged(&self, topic: TopicId, messages: Hole) {
+        self.plan().damaged.push((topic, messages));
     }
 
     /// Forgets all planned faults. Calls held at a gate stay there.
@@ -289,6 +296,12 @@ impl Store for FaultyStore {
 
     fn damage_found(&self) -> u64 {
         self.store.damage_found()
+    }
+
+    fn damaged(&self) -> Vec<(TopicId, Hole)> {
+        let mut damaged = self.store.damaged();
+        damaged.extend(self.plan().damaged.iter().copied());
+        damaged
     }
 
     fn give_up(&self, topic: TopicId, holes: &Holes) {

@@ -10,8 +10,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::domain::{
-    Entry, Head, Holes, Malformed, Offset, Progress, ProjectId, SubscriptionId, Time, TopicId,
-    UserId,
+    Entry, Head, Hole, Holes, Malformed, Offset, Progress, ProjectId, SubscriptionId, Time,
+    TopicId, UserId,
 };
 
 /// What became of a mutation.
@@ -237,6 +237,12 @@ pub trait Store: MessageLog + ProgressLog + Catalog {
     /// opened.
     fn damage_found(&self) -> u64 {
         0
+    }
+
+    /// Messages that it met damaged since it was opened, asked for or not: runs in no order, which
+    /// may overlap, and of which some may have been given up or trimmed.
+    fn damaged(&self) -> Vec<(TopicId, Hole)> {
+        Vec::new()
     }
 
     /// These messages of an open topic life were given up: their damage is no news any more.

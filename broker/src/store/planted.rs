@@ -18,8 +18,8 @@ use super::{
     Outcome, ProgressLog, Scope, ScopeState, Store, StoreError,
 };
 use crate::domain::{
-    Batch, BatchBuilder, Entry, Head, Holes, Malformed, Offset, Progress, SubscriptionId, Time,
-    TopicId,
+    Batch, BatchBuilder, Entry, Head, Hole, Holes, Malformed, Offset, Progress, SubscriptionId,
+    Time, TopicId,
 };
 
 /// Long enough for a kill to fall between two steps that belong together.
@@ -263,6 +263,10 @@ impl Store for Planted {
 
     fn damage_found(&self) -> u64 {
         self.store.damage_found()
+    }
+
+    fn damaged(&self) -> Vec<(TopicId, Hole)> {
+        self.store.damaged()
     }
 
     fn give_up(&self, topic: TopicId, holes: &Holes) {

@@ -21,6 +21,7 @@ mod push;
 mod rights;
 mod routing;
 mod subscriptions;
+mod tls;
 mod topics;
 mod transcript;
 mod users;

@@ -4,11 +4,10 @@ use std::sync::{Arc, Mutex};
 
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use broker::push::Reach;
-use rustls::ServerConfig;
-use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde_json::Value;
 
 use crate::api::{Api, Seen, field};
+use crate::tls::certify;
 
 const SUBSCRIPTIONS: &str = "/v1/projects/P/subscriptions";
 
@@ -254,15 +253,7 @@ struct Plan {
 
 /// Listens with TLS on a free port of 127.0.0.1; answers its base URL and its certificate as PEM.
 fn receiver(plan: Arc<Mutex<Plan>>) -> (String, String) {
-    let made = rcgen::generate_simple_self_signed([String::from("localhost")]).unwrap();
-    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![made.cert.der().clone()], key)
-        .unwrap();
+    let (config, certificate) = certify("localhost");
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("https://localhost:{}", listener.local_addr().unwrap().port());
     let answer = |request: HttpRequest, plan: web::Data<Mutex<Plan>>| async move {
@@ -282,7 +273,7 @@ fn receiver(plan: Arc<Mutex<Plan>>) -> (String, String) {
     let server = HttpServer::new(app).workers(1).disable_signals();
     let server = server.listen_rustls_0_23(listener, config).unwrap().run();
     drop(actix_web::rt::spawn(server));
-    (url, made.cert.pem())
+    (url, certificate.pem())
 }
 
 #[actix_web::test]

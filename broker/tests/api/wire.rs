@@ -3,15 +3,14 @@
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::num::NonZeroUsize;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use broker::http::{ServerHandle, Settings, serve};
 use broker::store::{Call, Fault, Gate};
 use rustls::ServerConfig;
-use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use crate::api::World;
+use crate::tls::certify;
 
 struct Listening {
     world: World,
@@ -216,17 +215,9 @@ async fn a_body_that_breaks_off_publishes_nothing() {
 
 #[actix_web::test]
 async fn the_door_speaks_tls() {
-    let made = rcgen::generate_simple_self_signed([String::from("127.0.0.1")]).unwrap();
-    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![made.cert.der().clone()], key)
-        .unwrap();
+    let (config, certificate) = certify("127.0.0.1");
     let server = listen(Some(config)).await;
-    let root = reqwest::Certificate::from_der(made.cert.der()).unwrap();
+    let root = reqwest::Certificate::from_der(certificate.der()).unwrap();
     let client = reqwest::Client::builder().no_proxy().tls_certs_only([root]).build().unwrap();
     let url = format!("https://127.0.0.1:{}/v1/status", server.address.port());
     let answer = client.get(url).send().await.unwrap();

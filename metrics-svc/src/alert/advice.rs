@@ -27,6 +27,7 @@ pub(super) fn advice(state: State, reason: Option<Reason>, of: &Background<'_>) 
              operators are told; there is nothing for you to do.",
         ),
         (State::Losing, reason) => losing(reason, of, &path),
+        (State::DeadLettering, _) => dead_lettering(of, &path),
         (State::Orphan, Some(Reason::TopicDeleted)) => topic_deleted(of, &path),
         (State::Orphan, _) => format!(
             "Nobody ever pulled from this subscription. If nobody needs it, delete it:\n{}",
@@ -102,6 +103,42 @@ fn losing(reason: Option<Reason>, of: &Background<'_>, path: &str) -> String {
             pull(path)
         ),
     }
+}
+
+fn dead_lettering(of: &Background<'_>, path: &str) -> String {
+    let share = of.letters.map_or_else(
+        || String::from("Messages "),
+        |recent| {
+            let dead = recent.settled.dead_lettered;
+            let all = recent.settled.acked.saturating_add(dead);
+            format!("Of {all} messages settled in the last {} minutes {dead} ", recent.minutes)
+        },
+    );
+    let subscription = &of.view.subscription;
+    let to = subscription.dead_letter_topic.as_ref();
+    let to = to.map_or_else(|| String::from("the dead-letter topic"), |to| format!("topic {to}"));
+    let (words, command) = match of.facts.last_dead_letter {
+        Some(letter) => {
+            let (project, topic) = (&of.view.project.name, &subscription.topic);
+            let read = format!(
+                "/v1/projects/{project}/topics/{topic}:read?offset={}&maxMessages=1",
+                letter.message
+            );
+            let words = format!(
+                "Look at the last one, message {} of topic {topic} (a project admin may), and at \
+                 the consumer's log of {}",
+                letter.message,
+                letter.at.map_or_else(|| String::from("then"), |at| at.to_seconds_text()),
+            );
+            (words, get(&read))
+        }
+        None => (String::from("Look at what comes next, and at the consumer's log"), pull(path)),
+    };
+    format!(
+        "{share}were handed out as often as the dead-letter policy allows, not acknowledged, and \
+         moved to {to}: the consumer does not get on with them. They are kept there as long as \
+         that topic keeps messages. {words}:\n{command}"
+    )
 }
 
 fn topic_deleted(of: &Background<'_>, path: &str) -> String {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::facts::{Counters, Facts, Threshold};
+use super::letters::Recent;
 use super::memory::{Loss, TopicGone};
 use crate::clock::Time;
 use crate::series::{InForce, Level, SubscriptionView};
@@ -19,6 +20,8 @@ pub(super) struct Background<'a> {
     pub(super) in_force: &'a InForce,
     pub(super) held: bool,
     pub(super) loss: Option<Loss>,
+    /// What became of messages lately, if some became dead letters.
+    pub(super) letters: Option<Recent>,
     pub(super) topic_gone: Option<&'a TopicGone>,
 }
 
@@ -59,6 +62,21 @@ pub(super) fn evidence(of: &Background<'_>) -> BTreeMap<String, Value> {
         say("lostReason", json!(loss.reason.as_str()));
         say("lostAt", stamp(Some(loss.at)));
         say("lostNow", json!(facts.losses.never_acked.saturating_sub(loss.before)));
+    }
+    let topic = of.view.subscription.dead_letter_topic.as_ref();
+    if topic.is_some() || facts.settled.dead_lettered > 0 || facts.failed_letters > 0 {
+        say("deadLetterTopic", json!(topic));
+        say("deadLettered", json!(facts.settled.dead_lettered));
+        say("deadLettersFailed", json!(facts.failed_letters));
+        let last = facts.last_dead_letter;
+        say("lastDeadLetterId", json!(last.map(|letter| letter.message.to_string())));
+        say("lastDeadLetterAt", stamp(last.and_then(|letter| letter.at)));
+    }
+    if let Some(recent) = of.letters {
+        say("recentMinutes", json!(recent.minutes));
+        say("recentDeadLetters", json!(recent.settled.dead_lettered));
+        say("recentAcks", json!(recent.settled.acked));
+        say("deadLetterPercent", json!(recent.percent()));
     }
     if let Some(gone) = of.topic_gone {
         say("topicDeletedBy", json!(gone.by));

@@ -38,6 +38,31 @@ impl Counters {
     }
 }
 
+/// How many messages were settled, and how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(super) struct Settled {
+    pub(super) acked: u64,
+    pub(super) dead_lettered: u64,
+}
+
+impl Settled {
+    /// How much each rose since `earlier`; `None` where one fell, so that it began anew.
+    pub(super) fn since(&self, earlier: &Self) -> Option<Self> {
+        Some(Self {
+            acked: self.acked.checked_sub(earlier.acked)?,
+            dead_lettered: self.dead_lettered.checked_sub(earlier.dead_lettered)?,
+        })
+    }
+}
+
+/// The last message moved to the dead-letter topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct DeadLetter {
+    /// Its id in the subscription's topic.
+    pub(super) message: u64,
+    pub(super) at: Option<Time>,
+}
+
 /// Messages lost that nobody had acknowledged, and by which of the reasons that make an alarm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(super) struct Losses {
@@ -75,6 +100,10 @@ pub(super) struct Facts {
     pub(super) excusing_seek: Option<Time>,
     pub(super) counters: Counters,
     pub(super) losses: Losses,
+    pub(super) settled: Settled,
+    /// Dead letters that could not be written, since the broker started.
+    pub(super) failed_letters: u64,
+    pub(super) last_dead_letter: Option<DeadLetter>,
     pub(super) ack_deadline: Duration,
 }
 
@@ -117,6 +146,14 @@ impl Facts {
                 overflow: record.labelled(&names::SUB_LOST, "overflow"),
                 damage: record.labelled(&names::SUB_LOST, "damage"),
             },
+            settled: Settled {
+                acked: record.count(&names::SUB_ACKED),
+                dead_lettered: record.labelled(&names::SUB_DEAD_LETTERED, "moved"),
+            },
+            failed_letters: record.labelled(&names::SUB_DEAD_LETTERED, "failed"),
+            last_dead_letter: record.count(&names::SUB_DEAD_LETTER_END).checked_sub(1).map(
+                |message| DeadLetter { message, at: record.time(&names::SUB_LAST_DEAD_LETTER) },
+            ),
             ack_deadline: Duration::from_secs(subscription.ack_deadline_seconds),
         }
     }

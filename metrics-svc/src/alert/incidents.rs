@@ -40,7 +40,7 @@ pub(super) fn follow(
     let mut open = open.and_then(|id| incidents.get_mut(&id));
     let warned = present.memory.topic_gone.as_ref().is_some_and(|gone| gone.warn == Some(true));
     let troubled = verdict.state.is_stall()
-        || verdict.state == State::Losing
+        || matches!(verdict.state, State::Losing | State::DeadLettering)
         || (verdict.state == State::Orphan && warned);
     if let Some(incident) = open.take_if(|incident| {
         // A stall ends with its topic; that the topic is gone is another trouble.
@@ -53,6 +53,10 @@ pub(super) fn follow(
         };
         changes.extend(close(incidents, id, reason, present.lost, now));
     } else if let Some(incident) = open {
+        if present.wait && verdict.severity > incident.severity {
+            // Nothing gets worse while no incident may open.
+            return changes;
+        }
         if update(incident, present, now) {
             changes.push(IncidentChange::Updated(incident.clone()));
         }
@@ -125,6 +129,8 @@ fn opened(present: &Present<'_>, now: Time) -> Incident {
         muted_until: present.muted_until,
         muted: verdict.muted,
         mailed_open: false,
+        mailed_state: None,
+        mailed_change: false,
     }
 }
 

@@ -147,10 +147,11 @@ impl Judge {
         self.incidents.values()
     }
 
-    /// Remembers that a mail said the incident began; committed with that mail.
+    /// Remembers that a mail said the incident began, or what it has become; committed with that
+    /// mail.
     pub fn mark_mailed(&mut self, incident: Uuid) {
         if let Some(incident) = self.incidents.get_mut(&incident) {
-            incident.mailed_open = true;
+            incident.mark_mailed();
         }
     }
 
@@ -208,6 +209,9 @@ impl Round<'_> {
         if self.health.calls_fail {
             memory.pending = None;
             memory.calm_since = None;
+            if let Some(letters) = &mut memory.letters {
+                letters.interrupt();
+            }
             self.show(memory, State::ServiceFault, Some(Reason::CallsFail), self.now);
         } else {
             self.settle(memory, &facts, &finding, &threshold, broker);
@@ -221,6 +225,7 @@ impl Round<'_> {
             in_force: &in_force,
             held: finding.held,
             loss,
+            letters: memory.letters.as_deref().map(|letters| letters.recent()),
             topic_gone: memory.topic_gone.as_ref(),
         };
         let shown = memory.shown;
@@ -258,6 +263,9 @@ impl Round<'_> {
     ) -> Verdict {
         memory.pending = None;
         memory.calm_since = None;
+        if let Some(letters) = &mut memory.letters {
+            letters.interrupt();
+        }
         self.show(memory, State::Unknown, Some(Reason::NoReport), self.now);
         let deadline = Duration::from_secs(view.subscription.ack_deadline_seconds);
         let owner = view.held.and_then(|held| self.series.owner(held));
@@ -326,6 +334,12 @@ impl Round<'_> {
     ) {
         let topic_deleted = memory.topic_gone.is_some();
         let entered = self.follow_stall(memory, facts, finding, threshold, broker);
+        if topic_deleted {
+            memory.letters = None;
+        }
+        let refused = memory.letters.as_mut().and_then(|letters| {
+            letters.follow((&broker.instance, broker.sequence), self.now, self.settings)
+        });
         if let Some(loss) = memory.losing(self.now, self.settings) {
             self.show(memory, State::Losing, Some(loss.reason), loss.at);
         } else if topic_deleted {
@@ -335,6 +349,8 @@ impl Round<'_> {
             memory.shown = stall;
         } else if entered && finding.unused {
             self.show(memory, State::Orphan, Some(Reason::Unused), self.now);
+        } else if let Some(since) = refused {
+            self.show(memory, State::DeadLettering, None, since);
         } else if facts.backlog == 0 {
             self.show(memory, State::Idle, None, self.now);
         } else {
@@ -410,6 +426,7 @@ fn severity(memory: &SavedSubscription, unused: bool, in_force: &InForce) -> Sev
     let severity = match memory.shown.state {
         State::Losing if unused => Severity::Warn,
         State::Orphan if warned => Severity::Warn,
+        State::DeadLettering => Severity::Warn,
         State::Losing | State::NoConsumer | State::NotAcking | State::StalledOther => {
             Severity::Crit
         }

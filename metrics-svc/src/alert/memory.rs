@@ -5,7 +5,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::facts::{Counters, Facts, Losses};
+use super::facts::{Counters, Facts, Losses, Settled};
+use super::letters::Letters;
 use super::state::{JudgeSettings, Reason, State};
 use crate::clock::Time;
 
@@ -33,6 +34,12 @@ pub struct SavedSubscription {
     pub(super) ever_denied: bool,
     pub(super) losses: Option<Losses>,
     pub(super) last_loss: Option<Loss>,
+    /// Of the newest record; rows of earlier versions have none, and no dead letters.
+    #[serde(default)]
+    pub(super) settled: Option<Settled>,
+    /// Dead letters of the last hour, if there were any.
+    #[serde(default)]
+    pub(super) letters: Option<Box<Letters>>,
     /// The stall it is in, and since when (our clock).
     pub(super) stall: Option<Shown>,
     /// First of two evaluations that find the clock expired. Not saved: a start begins anew.
@@ -104,6 +111,8 @@ impl SavedSubscription {
             ever_denied: false,
             losses: None,
             last_loss: None,
+            settled: None,
+            letters: None,
             stall: None,
             pending: None,
             calm_since: None,
@@ -115,8 +124,12 @@ impl SavedSubscription {
     /// until the clock is there again.
     pub(super) fn not_after(&mut self, now: Time) {
         self.calm_since = self.calm_since.map(|since| since.min(now));
+        self.shown.since = self.shown.since.min(now);
         if let Some(loss) = &mut self.last_loss {
             loss.at = loss.at.min(now);
+        }
+        if let Some(letters) = &mut self.letters {
+            letters.not_after(now);
         }
     }
 
@@ -145,6 +158,9 @@ impl SavedSubscription {
         }
         self.newest = Some(facts.counters);
         self.learn_losses(facts, now, fresh, settings);
+        let baseline = if fresh { Settled::default() } else { facts.settled };
+        let before = self.settled.replace(facts.settled).unwrap_or(baseline);
+        Letters::learn(&mut self.letters, before, facts.settled, now);
     }
 
     fn learn_losses(&mut self, facts: &Facts, now: Time, fresh: bool, settings: &JudgeSettings) {
@@ -188,6 +204,7 @@ impl SavedSubscription {
             || self.ever_denied != saved.ever_denied
             || self.losses != saved.losses
             || self.last_loss != saved.last_loss
+            || self.letters != saved.letters
             || self.stall != saved.stall
     }
 }

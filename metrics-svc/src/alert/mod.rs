@@ -8,6 +8,7 @@ mod evidence;
 mod facts;
 mod incidents;
 mod judge;
+mod letters;
 mod memory;
 mod recipients;
 mod service;

@@ -249,5 +249,7 @@ pub(super) fn of_service(
         muted_until: None,
         muted: false,
         mailed_open: false,
+        mailed_state: None,
+        mailed_change: false,
     }
 }

@@ -90,6 +90,8 @@ words! {
         NotAcking = "not_acking",
         /// Messages wait, and none of the others explains it.
         StalledOther = "stalled_other",
+        /// Much of what is taken is refused and goes to the dead-letter topic.
+        DeadLettering = "dead_lettering",
         /// Nothing waits.
         Idle = "idle",
         /// Something waits, not too long.
@@ -270,6 +272,30 @@ pub struct Incident {
     pub muted: bool,
     /// Whether a mail said that it began; see [`super::Judge::mark_mailed`].
     pub mailed_open: bool,
+    /// The state that the last of its mails told; `None` also where a row is older than this
+    /// field.
+    #[serde(default)]
+    pub mailed_state: Option<State>,
+    /// Whether a mail said that it had become another trouble.
+    #[serde(default)]
+    pub mailed_change: bool,
+}
+
+impl Incident {
+    /// Notes that a mail tells what it is now.
+    pub const fn mark_mailed(&mut self) {
+        self.mailed_change = self.mailed_open;
+        self.mailed_open = true;
+        self.mailed_state = Some(self.state);
+    }
+
+    /// Whether it has become another trouble than its mail told: who was told of dead letters
+    /// need not know of a stall, and the other way round. That is told once.
+    pub fn change_is_untold(&self) -> bool {
+        let of_letters = |state: State| state == State::DeadLettering;
+        let other = |told: State| of_letters(told) != of_letters(self.state);
+        self.mailed_open && !self.mailed_change && self.mailed_state.is_some_and(other)
+    }
 }
 
 /// What became of an incident in one evaluation.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::json;
+use telemetry::names;
 use uuid::Uuid;
 
 use super::evidence::stamp;
@@ -13,7 +14,7 @@ use super::state::{
     CloseReason, Incident, IncidentChange, IncidentKind, JudgeSettings, Reason, State,
 };
 use crate::clock::Time;
-use crate::series::{Series, Severity};
+use crate::series::{Series, Severity, TopicView};
 
 /// One kind of trouble.
 struct Kind {
@@ -99,17 +100,25 @@ impl Store {
     ) -> bool {
         let any_fresh = series.brokers().any(|broker| broker.is_fresh(now));
         let mut explains = false;
+        let damaged = damaged_topics(series, now);
         for (kind, met) in KINDS.iter().zip(&mut self.met) {
             let told = series.brokers().filter_map(|broker| broker.store_fault_at(kind.reported));
             // What was met in the future was met before our clock was set back.
             *met = told.chain(*met).max().map(|at| at.min(now));
+            if kind.incident == IncidentKind::StoreDamaged && !damaged.is_empty() {
+                // It is there, whether somebody reads it or not.
+                *met = Some(now);
+            }
             let present = met.is_some_and(|at| now.since(at) <= settings.hold(kind.hold));
             let fails_calls =
                 matches!(kind.incident, IncidentKind::StoreStopped | IncidentKind::StoreFull);
             explains |= present && fails_calls;
             match (present, open(incidents, kind)) {
                 (true, None) => {
-                    let incident = opened(kind, *met, now);
+                    let mut incident = opened(kind, *met, now);
+                    if kind.incident == IncidentKind::StoreDamaged {
+                        tell_topics(&mut incident, &damaged);
+                    }
                     incidents.insert(incident.id, incident.clone());
                     changes.push(IncidentChange::Opened(incident));
                 }
@@ -126,6 +135,32 @@ impl Store {
         }
         explains
     }
+}
+
+/// Topics with messages that are damaged and not given up, by what brokers say that report: name,
+/// and how many messages.
+fn damaged_topics(series: &Series, now: Time) -> Vec<(String, u64)> {
+    let of = |view: TopicView<'_>| {
+        let held = view.held?;
+        let fresh = series.owner(held).is_some_and(|broker| broker.is_fresh(now));
+        let messages = held.record.labelled(&names::TOPIC_DAMAGED, "unrepaired");
+        let name = || format!("{}/{}", view.project.name, view.topic.name);
+        (fresh && messages > 0).then(|| (name(), messages))
+    };
+    series.topics().filter_map(of).collect()
+}
+
+/// Most topics that an incident names.
+const TOPICS_NAMED: usize = 10;
+
+fn tell_topics(incident: &mut Incident, damaged: &[(String, u64)]) {
+    let messages = damaged.iter().fold(0_u64, |sum, (_, more)| sum.saturating_add(*more));
+    let named: Vec<&str> =
+        damaged.iter().take(TOPICS_NAMED).map(|(name, _)| name.as_str()).collect();
+    let evidence = &mut incident.evidence;
+    evidence.insert(String::from("damagedMessages"), json!(messages));
+    evidence.insert(String::from("damagedTopics"), json!(damaged.len()));
+    evidence.insert(String::from("topics"), json!(named.join(" ")));
 }
 
 fn open(incidents: &BTreeMap<Uuid, Incident>, kind: &Kind) -> Option<Uuid> {

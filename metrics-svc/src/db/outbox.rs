@@ -12,6 +12,8 @@ use crate::clock::Time;
 pub enum Kind {
     /// It has begun.
     Open,
+    /// It has become another trouble.
+    Change,
     /// It is over.
     Resolve,
     /// Something the operators must know that is no incident.
@@ -23,6 +25,7 @@ impl Kind {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Open => "open",
+            Self::Change => "change",
             Self::Resolve => "resolve",
             Self::Notice => "notice",
         }
@@ -31,6 +34,7 @@ impl Kind {
     fn parse(text: &str) -> Self {
         match text {
             "open" => Self::Open,
+            "change" => Self::Change,
             "resolve" => Self::Resolve,
             _ => Self::Notice,
         }
@@ -42,7 +46,7 @@ impl Kind {
 pub struct NewMail {
     /// Its incident; a fresh id for a notice.
     pub incident: Uuid,
-    /// Opening or notice. Closing mails follow from the opening ones, see [`super::Commit`].
+    /// Opening, change or notice. Closing mails follow from the opening ones, see [`super::Commit`].
     pub kind: Kind,
     /// The one address it goes to.
     pub recipient: String,
@@ -79,7 +83,7 @@ pub struct Mail {
     pub lead: Option<i64>,
     /// The incident of that row.
     pub lead_incident: Option<Uuid>,
-    /// Of a closing mail: the incident that made the Message-ID of the opening one.
+    /// Of a mail after the opening one: the incident that made the Message-ID of the opening one.
     pub opening_incident: Option<Uuid>,
 }
 
@@ -119,18 +123,22 @@ pub(super) fn loaded(nanos: i64) -> Time {
 /// At most this many mails are handled in one turn.
 const TURN: i64 = 500;
 
-/// A closing mail waits until its opening one is settled. A mail from the future was written
+/// The mails of one incident to one recipient keep their order: one waits until those before it are
+/// settled. A mail from the future was written
 /// before the clock was set back: it is due.
 const DUE: &str = "
 SELECT o.id, o.incident, o.kind, o.recipient, o.merge_key, o.body, o.attempts, o.expires_at,
        o.lead, l.incident AS lead_incident, pl.incident AS opening_incident
 FROM outbox o
 LEFT JOIN outbox l ON l.id = o.lead
-LEFT JOIN outbox p ON o.kind = 'resolve' AND p.kind = 'open'
+LEFT JOIN outbox p ON o.kind IN ('resolve', 'change') AND p.kind = 'open'
      AND p.incident = o.incident AND p.recipient = o.recipient
 LEFT JOIN outbox pl ON pl.id = p.lead
 WHERE o.status = 'waiting' AND (o.due_at <= ?1 OR o.created_at > ?1)
       AND (p.id IS NULL OR p.status <> 'waiting')
+      AND NOT (o.kind = 'resolve' AND EXISTS (
+          SELECT 1 FROM outbox c WHERE c.incident = o.incident AND c.kind = 'change'
+          AND c.recipient = o.recipient AND c.status = 'waiting'))
 ORDER BY o.due_at, o.id LIMIT ?2";
 
 impl Db {

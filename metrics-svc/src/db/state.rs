@@ -24,9 +24,9 @@ pub struct Commit {
     pub removed: Vec<Uuid>,
     /// Changed incidents.
     pub incidents: Vec<IncidentRow>,
-    /// Opening mails and notices.
+    /// Opening mails, changes and notices.
     pub mails: Vec<NewMail>,
-    /// For each: whoever was or will be sent the opening mail gets a closing one.
+    /// For each: whoever was or will be sent the opening mail, or one of a change, gets a closing one.
     pub closings: Vec<Closing>,
 }
 
@@ -243,7 +243,8 @@ fn close(transaction: &Transaction<'_>, closing: &Closing, now: Time) -> Result<
     if closing.only_if_told {
         transaction.execute(
             "UPDATE outbox SET status = 'cancelled', settled_at = ?2
-             WHERE incident = ?1 AND kind = 'open' AND status = 'waiting' AND attempts = 0",
+             WHERE incident = ?1 AND kind IN ('open', 'change') AND status = 'waiting'
+                   AND attempts = 0",
             params![incident, stored(now)],
         )?;
     }
@@ -251,7 +252,7 @@ fn close(transaction: &Transaction<'_>, closing: &Closing, now: Time) -> Result<
         "INSERT OR IGNORE INTO outbox
          (incident, kind, recipient, merge_key, body, created_at, due_at, expires_at)
          SELECT incident, 'resolve', recipient, ?2, ?3, ?4, ?5, ?6 FROM outbox
-         WHERE incident = ?1 AND kind = 'open' AND status IN ('waiting', 'sent')",
+         WHERE incident = ?1 AND kind IN ('open', 'change') AND status IN ('waiting', 'sent')",
         params![
             incident,
             closing.merge_key,

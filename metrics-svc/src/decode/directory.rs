@@ -90,6 +90,8 @@ struct WireSubscription {
     #[serde(default)]
     ack_mode: String,
     #[serde(default)]
+    dead_letter_topic: Option<String>,
+    #[serde(default)]
     acl: Vec<Uuid>,
     created: String,
     #[serde(default)]
@@ -185,6 +187,7 @@ fn known_object(object: WireObject, scope: Scope) -> Result<Option<Object>, Deco
             topic_id: wire.topic_id,
             ack_deadline_seconds: wire.ack_deadline_seconds,
             ack_mode: wire.ack_mode,
+            dead_letter_topic: wire.dead_letter_topic,
             acl: wire.acl,
             created: time(&wire.created)?,
             alert: AlertSettings::from_json(&wire.alert),

@@ -45,6 +45,7 @@ pub fn report(body: &[u8]) -> Result<Report, DecodeError> {
         sent_at: Time(number(&attributes, attribute::TIME)?),
         started_at: Time(number(&attributes, attribute::STARTED_AT)?),
         interval: interval.clamp(INTERVAL.0, INTERVAL.1),
+        projects: Vec::new(),
         topics: Vec::new(),
         subscriptions: Vec::new(),
         calls: Vec::new(),
@@ -113,6 +114,7 @@ struct Unfinished {
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Side {
+    Project,
     Topic,
     Subscription,
 }
@@ -120,7 +122,9 @@ enum Side {
 impl Side {
     /// Whose figure it is; `None` for those of the broker itself.
     fn of(metric: &Metric) -> Option<Self> {
-        if metric.otlp.starts_with("ams.topic.") {
+        if metric.otlp.starts_with("ams.project.") {
+            Some(Self::Project)
+        } else if metric.otlp.starts_with("ams.topic.") {
             Some(Self::Topic)
         } else if metric.otlp.starts_with("ams.subscription.") {
             Some(Self::Subscription)
@@ -129,10 +133,12 @@ impl Side {
         }
     }
 
-    const fn version(self) -> &'static Metric {
+    /// What its version is told by; a project's record has none, and the latest is the newest.
+    const fn version(self) -> Option<&'static Metric> {
         match self {
-            Self::Topic => &names::TOPIC_VERSION,
-            Self::Subscription => &names::SUB_VERSION,
+            Self::Project => None,
+            Self::Topic => Some(&names::TOPIC_VERSION),
+            Self::Subscription => Some(&names::SUB_VERSION),
         }
     }
 }
@@ -145,10 +151,16 @@ impl Gathered {
     /// Takes a point; `None` when it is malformed.
     fn take(&mut self, metric: &'static Metric, point: &NumberDataPoint) -> Option<()> {
         let value = value(metric, point)?;
-        let label = if metric.label.is_empty() {
-            String::new()
-        } else {
-            label(&point.attributes, metric.label)?
+        let label = match label(&point.attributes, metric.label) {
+            _ if metric.label.is_empty() => String::new(),
+            Some(label) => label,
+            // Brokers of before this label counted what was moved.
+            None if metric.otlp == names::SUB_DEAD_LETTERED.otlp
+                && find(&point.attributes, metric.label).is_none() =>
+            {
+                String::from("moved")
+            }
+            None => return None,
         };
         if metric.otlp == names::BROKER_STORE_FAULTS.otlp {
             return self.take_store_fault(label, value);
@@ -203,14 +215,19 @@ impl Gathered {
         report.rejected = self.rejected;
         for ((side, id), Unfinished { started_at, points }) in self.records {
             let version = side.version();
-            let version = points.iter().find(|point| point.metric.otlp == version.otlp);
-            let Some(Value::Count(version)) = version.map(|point| point.value) else {
-                let points = u64::try_from(points.len()).unwrap_or(u64::MAX);
-                report.rejected = report.rejected.saturating_add(points);
-                continue;
+            let found = |of: &Metric| points.iter().find(|point| point.metric.otlp == of.otlp);
+            let version = match version.map(|version| found(version).map(|point| point.value)) {
+                None => 0,
+                Some(Some(Value::Count(version))) => version,
+                Some(_) => {
+                    let points = u64::try_from(points.len()).unwrap_or(u64::MAX);
+                    report.rejected = report.rejected.saturating_add(points);
+                    continue;
+                }
             };
             let record = Record::new(id, version, started_at, points);
             match side {
+                Side::Project => report.projects.push(record),
                 Side::Topic => report.topics.push(record),
                 Side::Subscription => report.subscriptions.push(record),
             }

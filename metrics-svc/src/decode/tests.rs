@@ -274,6 +274,33 @@ fn a_directory_is_read_and_what_is_new_in_it_left_out() {
 }
 
 #[test]
+fn a_project_has_figures_without_a_version() {
+    let metrics = vec![gauge(names::PROJECT_STORED.otlp, vec![point(9, None, int(4_096))])];
+    let read = report(&request(resource(), metrics)).unwrap();
+    assert_eq!((read.projects.len(), read.topics.len(), read.rejected), (1, 0, 0));
+    let project = &read.projects[0];
+    assert_eq!((project.id, project.version), (Uuid::from_u128(9), 0));
+    assert_eq!(project.count(&names::PROJECT_STORED), 4_096);
+}
+
+#[test]
+fn dead_letters_of_brokers_before_the_outcome_was_told_were_moved() {
+    let of = |extra: Option<KeyValue>| {
+        let metrics = vec![
+            gauge(names::SUB_VERSION.otlp, vec![point(1, None, int(4))]),
+            sum(names::SUB_DEAD_LETTERED.otlp, vec![point(1, extra, int(7))]),
+        ];
+        let read = report(&request(resource(), metrics)).unwrap();
+        let moved = read.subscriptions[0].labelled(&names::SUB_DEAD_LETTERED, "moved");
+        (moved, read.rejected)
+    };
+    assert_eq!(of(None), (7, 0));
+    assert_eq!(of(Some(text(attribute::OUTCOME, "moved"))), (7, 0));
+    assert_eq!(of(Some(text(attribute::OUTCOME, "failed"))), (0, 0));
+    assert_eq!(of(Some(text(attribute::OUTCOME, "no name!"))), (0, 1), "malformed, not missing");
+}
+
+#[test]
 fn a_subscription_of_a_deleted_topic_has_none() {
     let body = json!({"format":1,"store":"s","scope":Uuid::from_u128(1),"from":3,"to":4,
         "objects":[{"kind":"subscription","id":Uuid::from_u128(5),"name":"s","topic":"t",
@@ -283,6 +310,7 @@ fn a_subscription_of_a_deleted_topic_has_none() {
     assert_eq!(change.scope, Scope::Project(Uuid::from_u128(1)));
     let Object::Subscription(sub) = &change.objects[0] else { panic!("a subscription") };
     assert_eq!((sub.topic_id, sub.project), (None, Uuid::from_u128(1)));
+    assert_eq!(sub.dead_letter_topic, None);
 }
 
 #[test]

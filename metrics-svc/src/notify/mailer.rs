@@ -308,6 +308,7 @@ pub async fn test_mail(
 const fn counted(kind: Kind) -> Counted {
     match kind {
         Kind::Open => Counted::Open,
+        Kind::Change => Counted::Change,
         Kind::Resolve => Counted::Resolve,
         Kind::Notice => Counted::Notice,
     }

@@ -119,6 +119,10 @@ impl Story {
             "no_consumer" => format!("no consumer for {lasting}"),
             "not_acking" => format!("not acking for {lasting}"),
             "stalled_other" => format!("stalled for {lasting}"),
+            "dead_lettering" => match self.evidence.get("deadLetterPercent") {
+                Some(percent) => format!("{percent} % dead letters for {lasting}"),
+                None => format!("dead letters for {lasting}"),
+            },
             "losing" => format!("losing messages, {} lost", count(self.lost)),
             "orphan" if self.reason == "topic_deleted" => String::from("its topic was deleted"),
             "orphan" => format!("never used, waiting for {lasting}"),
@@ -243,7 +247,8 @@ impl Story {
     }
 
     fn threshold(&self, links: &Links) -> Option<(String, String)> {
-        if self.about != About::Subscription || self.threshold.is_zero() {
+        let of_stalls = self.about == About::Subscription && self.state != "dead_lettering";
+        if !of_stalls || self.threshold.is_zero() {
             return None;
         }
         let (api, project) = (&links.api, &self.project);

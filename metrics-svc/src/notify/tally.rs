@@ -9,6 +9,8 @@ use crate::clock::Time;
 pub enum Kind {
     /// Opening.
     Open,
+    /// Of another trouble than the opening one told.
+    Change,
     /// Closing.
     Resolve,
     /// For the operators, of no incident.
@@ -30,8 +32,9 @@ pub enum Result {
     Expired,
 }
 
-const KINDS: [(&str, Kind); 4] = [
+const KINDS: [(&str, Kind); 5] = [
     ("open", Kind::Open),
+    ("change", Kind::Change),
     ("resolve", Kind::Resolve),
     ("notice", Kind::Notice),
     ("test", Kind::Test),
@@ -46,7 +49,7 @@ const RESULTS: [(&str, Result); 4] = [
 /// The counters of the mailer, since the start of the process.
 #[derive(Debug, Default)]
 pub struct Tally {
-    mails: [[AtomicU64; 4]; 4],
+    mails: [[AtomicU64; 4]; 5],
     unreachable: AtomicU64,
     last_ok: AtomicU64,
 }

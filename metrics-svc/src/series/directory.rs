@@ -69,6 +69,8 @@ pub struct Subscription {
     pub ack_deadline_seconds: u64,
     /// `cumulative` or `individual`.
     pub ack_mode: String,
+    /// Name of the topic that messages go to which are handed out too often.
+    pub dead_letter_topic: Option<String>,
     /// Users on its ACL.
     pub acl: Vec<Uuid>,
     /// When it was created.

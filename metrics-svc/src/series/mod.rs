@@ -89,6 +89,7 @@ pub struct Series {
     store: Option<String>,
     brokers: BTreeMap<String, Broker>,
     directory: Directory,
+    projects: BTreeMap<Uuid, Held>,
     topics: BTreeMap<Uuid, Held>,
     subscriptions: BTreeMap<Uuid, Held>,
     shapes: Shapes,
@@ -104,6 +105,7 @@ impl Series {
     /// lower than the one held, so order, repeats and losses of reports make no difference.
     pub fn take_report(&mut self, report: Report, received_at: Time) -> Taken {
         let records = report.topics.len().saturating_add(report.subscriptions.len());
+        let records = records.saturating_add(report.projects.len());
         if self.store.as_ref().is_some_and(|store| *store != report.store) {
             // Another store than the one described: its directory comes first.
             let dropped = u64::try_from(records).unwrap_or(u64::MAX);
@@ -118,6 +120,11 @@ impl Series {
             shapes.share(&mut record);
             Held { record, looked_at: report.sent_at, instance: Arc::clone(&instance) }
         };
+        let named = &self.directory.projects;
+        for record in report.projects {
+            let known = named.contains_key(&record.id);
+            keep(&mut self.projects, held(record), known, named.len(), &mut taken);
+        }
         let named = &self.directory.topics;
         for record in report.topics {
             let known = named.contains_key(&record.id);
@@ -168,6 +175,7 @@ impl Series {
         let whole_service = whole && change.scope == Scope::Service;
         let taken = self.directory.take(change);
         for deleted in &taken.deleted {
+            self.projects.remove(&deleted.id);
             self.topics.remove(&deleted.id);
             self.subscriptions.remove(&deleted.id);
         }
@@ -178,6 +186,7 @@ impl Series {
         }
         if whole && self.directory.is_complete() {
             let directory = &self.directory;
+            self.projects.retain(|id, _| directory.projects.contains_key(id));
             self.topics.retain(|id, _| directory.topics.contains_key(id));
             self.subscriptions.retain(|id, _| directory.subscriptions.contains_key(id));
         }
@@ -213,6 +222,11 @@ impl Series {
     /// All projects.
     pub fn projects(&self) -> impl Iterator<Item = &Project> {
         self.directory.projects.values()
+    }
+
+    /// The figures of a project; `None` until they were reported.
+    pub fn project_figures(&self, project: Uuid) -> Option<&Held> {
+        self.projects.get(&project)
     }
 
     /// All users.

@@ -38,12 +38,12 @@ pub(super) struct Column {
     is_time: bool,
 }
 
-/// All figures of one topic life or one subscription, always replaced as a whole.
+/// All figures of one project, topic life or subscription, always replaced as a whole.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Record {
-    /// The topic life or subscription.
+    /// The project, topic life or subscription.
     pub id: Uuid,
-    /// Next offset of a topic, progress version of a subscription.
+    /// Next offset of a topic, progress version of a subscription, 0 for a project.
     pub version: u64,
     /// Beginning of its durable counters: when that life was created.
     pub started_at: Time,
@@ -152,6 +152,8 @@ pub struct Report {
     pub started_at: Time,
     /// How often it reports.
     pub interval: Duration,
+    /// Changed projects.
+    pub projects: Vec<Record>,
     /// Changed topics.
     pub topics: Vec<Record>,
     /// Changed subscriptions.

@@ -34,6 +34,7 @@ fn report(sequence: u64, at: u64, subscriptions: Vec<Record>) -> Report {
         sent_at: NOW.plus(Duration::from_secs(at)),
         started_at: NOW,
         interval: Duration::from_secs(10),
+        projects: Vec::new(),
         topics: Vec::new(),
         subscriptions,
         calls: Vec::new(),
@@ -55,6 +56,7 @@ fn subscription(id: u128) -> Object {
         topic_id: None,
         ack_deadline_seconds: 10,
         ack_mode: String::from("cumulative"),
+        dead_letter_topic: None,
         acl: Vec::new(),
         created: NOW,
         alert: AlertSettings::default(),
@@ -107,6 +109,34 @@ fn a_change_from_another_version_is_not_applied_and_asks_for_everything() {
     assert!(!series.take_directory(next.clone()).resync);
     assert!(!series.take_directory(next).resync, "a repeat whose answer was lost");
     assert_eq!(names_of(&series).len(), 3);
+}
+
+#[test]
+fn figures_of_a_project_are_the_latest_and_go_with_it() {
+    let mut series = Series::new();
+    whole(&mut series);
+    let of = |sequence, at, bytes| {
+        let point = Point { value: Value::Count(bytes), ..stored() };
+        let record = Record { id: PROJECT, version: 0, started_at: NOW, points: vec![point] };
+        Report { projects: vec![record], ..report(sequence, at, vec![]) }
+    };
+    let bytes = |series: &Series| {
+        series.project_figures(PROJECT).map(|held| held.record.count(&names::PROJECT_STORED))
+    };
+    assert_eq!(bytes(&series), None);
+    series.take_report(of(2, 20, 200), NOW);
+    let late = series.take_report(of(1, 10, 100), NOW);
+    assert_eq!((bytes(&series), late.stale), (Some(200), 1));
+    series.take_report(of(3, 30, 50), NOW);
+    assert_eq!(bytes(&series), Some(50), "it may fall");
+    let mut gone = change(Scope::Service, Some(5), 6, vec![]);
+    gone.deleted.push(Deleted { id: PROJECT, ..deleted(ObjectKind::Project, 0) });
+    assert!(!series.take_directory(gone).resync);
+    assert_eq!(bytes(&series), None);
+}
+
+fn stored() -> Point {
+    Point { metric: &names::PROJECT_STORED, label: String::new(), value: Value::Count(0) }
 }
 
 #[test]

@@ -106,14 +106,18 @@ impl Watch {
                     rows.insert(incident.id, incident);
                 }
                 IncidentChange::Updated(incident) => {
-                    if let Some(held) = untold.get_mut(&incident.id) {
-                        *held = incident.clone();
+                    if !incident.mailed_open || incident.change_is_untold() {
+                        untold.insert(incident.id, incident.clone());
+                    } else {
+                        // It is again what its mail told.
+                        untold.remove(&incident.id);
                     }
                     rows.insert(incident.id, incident);
                 }
                 IncidentChange::Closed(mut incident) => {
                     self.name_deleter(&mut incident);
-                    if untold.remove(&incident.id).is_none() {
+                    untold.remove(&incident.id);
+                    if incident.mailed_open {
                         commit.closings.push(self.closing(&incident, now));
                     }
                     rows.insert(incident.id, incident);
@@ -121,7 +125,7 @@ impl Watch {
             }
         }
         // Whoever is not told yet and may be told now: new ones, those no longer muted, and those
-        // that began while mails were off.
+        // that began while mails were off; and who was told of another trouble of the same incident.
         let mut told = Vec::new();
         if self.mailer.is_on() {
             for incident in untold.values().filter(|incident| !is_muted(incident, now)) {
@@ -136,9 +140,15 @@ impl Watch {
                     self.tally.unreachable();
                     tracing::warn!(incident.id = %incident.id, "nobody concerned can be reached");
                 }
-                let story =
+                let kind = if incident.mailed_open { Kind::Change } else { Kind::Open };
+                let mut story =
                     self.story(&known_story(incident, now), series, judge, whom.unreachable);
-                let mails = whom.addresses.iter().map(|address| self.opening(&story, address, now));
+                let verdict = incident.subscription.and_then(|id| judge.verdict(id));
+                if let Some(verdict) = verdict.filter(|_| kind == Kind::Change) {
+                    story.since = verdict.since;
+                }
+                let mail = |address: &String| self.telling(&story, kind, address, now);
+                let mails = whom.addresses.iter().map(mail);
                 commit.mails.extend(mails);
                 told.push(incident.id);
             }
@@ -146,7 +156,7 @@ impl Watch {
         for id in &told {
             judge.mark_mailed(*id);
             if let Some(mut incident) = untold.remove(id) {
-                incident.mailed_open = true;
+                incident.mark_mailed();
                 rows.insert(*id, incident);
             }
         }
@@ -192,10 +202,10 @@ impl Watch {
         story
     }
 
-    fn opening(&self, story: &Story, recipient: &str, now: Time) -> NewMail {
+    fn telling(&self, story: &Story, kind: Kind, recipient: &str, now: Time) -> NewMail {
         NewMail {
             incident: story.incident,
-            kind: Kind::Open,
+            kind,
             recipient: recipient.to_owned(),
             merge_key: story.merge_key(),
             body: Written::Story(Box::new(story.clone())).to_json(),

@@ -47,7 +47,7 @@ pub struct Watch {
     pace: Pace,
     /// One evaluation at a time, with what could not be written yet.
     unwritten: tokio::sync::Mutex<Commit>,
-    /// Open incidents nobody was told of: muted, or mails were off.
+    /// Open incidents, or changes of them, nobody was told of: muted, or mails were off.
     untold: Mutex<HashMap<Uuid, Incident>>,
     /// Who deleted what, from before the start.
     deleted_by: HashMap<Uuid, String>,
@@ -105,7 +105,9 @@ impl Watch {
         let judged = judged.collect::<Result<Vec<SavedSubscription>, _>>()?;
         let incidents = saved.incidents.iter().map(|row| serde_json::from_str(row));
         let incidents = incidents.collect::<Result<Vec<Incident>, _>>()?;
-        let untold = incidents.iter().filter(|incident| !incident.mailed_open);
+        let untold = incidents
+            .iter()
+            .filter(|incident| !incident.mailed_open || incident.change_is_untold());
         let untold = untold.map(|incident| (incident.id, incident.clone())).collect();
         let by = |gone: Deletion| Some((Uuid::parse_str(&gone.id).ok()?, gone.by));
         let judge = Judge::restore(judged, incidents, now);

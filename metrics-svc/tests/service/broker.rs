@@ -80,6 +80,7 @@ pub(crate) struct Facts {
     pub(crate) oldest_at: Option<Time>,
     pub(crate) last_pull: Option<Time>,
     pub(crate) last_progress: Option<Time>,
+    pub(crate) dead_lettered: u64,
 }
 
 impl Broker {
@@ -174,6 +175,8 @@ fn figures(facts: Facts) -> (Vec<Figure>, Vec<Figure>) {
         (&names::TOPIC_VERSION, "", count(facts.head)),
         (&names::TOPIC_PUBLISHED, "", count(facts.head)),
         (&names::TOPIC_RETAINED, "", count(facts.head)),
+        (&names::TOPIC_DAMAGED, "unrepaired", count(0)),
+        (&names::TOPIC_DAMAGED, "given_up", count(2)),
         (&names::TOPIC_LAST_PUBLISH, "", time(facts.oldest_at)),
     ];
     let subscription = vec![
@@ -182,7 +185,8 @@ fn figures(facts: Facts) -> (Vec<Figure>, Vec<Figure>) {
         (&names::SUB_POSITION, "", count(facts.position)),
         (&names::SUB_ENQUEUED, "", count(facts.head)),
         (&names::SUB_DELIVERED, "", count(facts.delivered)),
-        (&names::SUB_ACKED, "", count(facts.position)),
+        (&names::SUB_ACKED, "", count(facts.position - facts.dead_lettered)),
+        (&names::SUB_DEAD_LETTERED, "moved", count(facts.dead_lettered)),
         (&names::SUB_BACKLOG, "", count(backlog)),
         (&names::SUB_AVAILABLE, "", count(backlog)),
         (&names::SUB_OUTSTANDING, "", count(0)),
@@ -205,6 +209,12 @@ pub(crate) fn request(
     let mut metrics = Vec::new();
     if let Some(facts) = facts {
         let (topic, subscription) = figures(facts);
+        let bytes = |n| number_data_point::Value::AsInt(n);
+        let project = [
+            (&names::PROJECT_STORED, "", bytes(4_096)),
+            (&names::PROJECT_QUOTA, "", bytes(1_000_000)),
+        ];
+        metrics.extend(project.into_iter().map(|figure| otlp(figure, PROJECT, now)));
         metrics.extend(topic.into_iter().map(|figure| otlp(figure, TOPIC, now)));
         metrics.extend(subscription.into_iter().map(|figure| otlp(figure, SUB, now)));
         let calls = (&names::BROKER_CALLS, "ok", number_data_point::Value::AsInt(7));

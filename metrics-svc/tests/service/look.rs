@@ -27,6 +27,7 @@ async fn seeded() -> (tempfile::TempDir, Arc<ManualClock>, Running, Broker) {
         oldest_at: Some(NOW.minus(Duration::from_secs(30))),
         last_pull: Some(NOW.minus(Duration::from_secs(5))),
         last_progress: Some(NOW.minus(Duration::from_secs(20))),
+        dead_lettered: 0,
     };
     assert_eq!(broker.report(NOW, Some(facts)).await.status, 200);
     judged(&running).await;
@@ -76,6 +77,8 @@ async fn the_page_shows_every_figure_with_counters_at_zero_from_the_start() {
     ams_broker_store_faults_total{reason="damaged"} 0
     ams_broker_store_faults_total{reason="full"} 0
     ams_broker_store_faults_total{reason="stopped"} 0
+    ams_project_stored_bytes{project="proj"} 4096
+    ams_project_stored_quota_bytes{project="proj"} 1000000
     ams_project_subscriptions{project="proj"} 1
     ams_project_topics{project="proj"} 1
     ams_subscription_ack_deadline_seconds{project="proj",subscription="sub"} 10
@@ -83,7 +86,8 @@ async fn the_page_shows_every_figure_with_counters_at_zero_from_the_start() {
     ams_subscription_acked_messages_total{project="proj",subscription="sub"} 7
     ams_subscription_available_messages{project="proj",subscription="sub"} 3
     ams_subscription_backlog_messages{project="proj",subscription="sub"} 3
-    ams_subscription_dead_lettered_messages_total{project="proj",subscription="sub"} 0
+    ams_subscription_dead_lettered_messages_total{project="proj",subscription="sub",outcome="moved"} 0
+    ams_subscription_dead_lettered_messages_total{project="proj",subscription="sub",outcome="failed"} 0
     ams_subscription_deadline_extensions_total{project="proj",subscription="sub"} 0
     ams_subscription_delivered_bytes_total{project="proj",subscription="sub"} 0
     ams_subscription_delivered_messages_total{project="proj",subscription="sub"} 12
@@ -114,6 +118,8 @@ async fn the_page_shows_every_figure_with_counters_at_zero_from_the_start() {
     ams_subscription_stall_threshold_seconds{project="proj",subscription="sub"} 600
     ams_subscription_state{project="proj",subscription="sub",state="healthy",reason=""} 1
     ams_subscription_waiting_since_timestamp_seconds{project="proj",subscription="sub"} 1790000000
+    ams_topic_damaged_messages{project="proj",topic="top",state="unrepaired"} 0
+    ams_topic_damaged_messages{project="proj",topic="top",state="given_up"} 2
     ams_topic_last_publish_timestamp_seconds{project="proj",topic="top"} 1789999970
     ams_topic_published_bytes_total{project="proj",topic="top"} 0
     ams_topic_published_messages_total{project="proj",topic="top"} 10

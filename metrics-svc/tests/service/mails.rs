@@ -53,11 +53,15 @@ impl Bench {
     }
 
     async fn open(&self, incident: u128, recipients: &[&str]) {
+        self.tell(Kind::Open, incident, recipients).await;
+    }
+
+    async fn tell(&self, kind: Kind, incident: u128, recipients: &[&str]) {
         let now = self.clock.wall();
         let story = story(incident, now);
         let mails = recipients.iter().map(|recipient| NewMail {
             incident: story.incident,
-            kind: Kind::Open,
+            kind,
             recipient: (*recipient).to_owned(),
             merge_key: story.merge_key(),
             body: Written::Story(Box::new(story.clone())).to_json(),
@@ -241,6 +245,42 @@ async fn the_closing_mail_never_overtakes_the_opening_one() {
     bench.turn().await;
     let subjects: Vec<String> = bench.relay.taken().iter().map(|mail| mail.subject()).collect();
     assert!(subjects[0].starts_with("[CRIT]") && subjects[1].starts_with("[OK]"), "{subjects:?}");
+}
+
+#[tokio::test]
+async fn a_mail_of_a_change_keeps_its_place_between_the_two_others() {
+    let mut bench = Bench::new().await;
+    let of = |bench: &Bench, to: &str| {
+        let mails = bench.relay.taken();
+        let mails = mails.iter().filter(|mail| mail.to == to);
+        mails.map(|mail| mail.subject().chars().take(4).collect()).collect::<Vec<String>>()
+    };
+    let (ann, bob) = ("ann@example.org", "bob@example.org");
+    bench.relay.next(OnData::Defer);
+    bench.open(1, &[ann]).await;
+    bench.turn().await;
+    bench.tell(Kind::Change, 1, &[ann, bob]).await;
+    bench.clock.advance(Duration::from_secs(31));
+    bench.turn().await;
+    assert_eq!(
+        (of(&bench, ann).len(), of(&bench, bob).len()),
+        (1, 1),
+        "not before the opening one"
+    );
+    bench.relay.next(OnData::Defer);
+    bench.turn().await;
+    bench.close(1, false).await;
+    bench.clock.advance(Duration::from_secs(31));
+    bench.turn().await;
+    assert_eq!(of(&bench, ann), ["[CRI", "[CRI"], "the end waits for what was deferred");
+    assert_eq!(of(&bench, bob), ["[CRI", "[OK]"], "who was told of the change hears the end");
+    bench.turn().await;
+    assert_eq!(of(&bench, ann), ["[CRI", "[CRI", "[OK]"]);
+    let mails = bench.relay.taken();
+    let of_ann: Vec<_> = mails.iter().filter(|mail| mail.to == ann).collect();
+    assert_eq!(of_ann[1].header("In-Reply-To"), of_ann[0].header("Message-ID"));
+    assert_ne!(of_ann[1].header("Message-ID"), of_ann[0].header("Message-ID"));
+    assert_eq!((bench.counted("change", "sent"), bench.waiting().await), (2, 0));
 }
 
 #[tokio::test]

@@ -73,6 +73,7 @@ fn stalled() -> Facts {
         // Longer ago than `seen` when the threshold of 2 min is reached, at whichever evaluation.
         last_pull: Some(NOW.minus(Duration::from_secs(60))),
         last_progress: Some(NOW),
+        dead_lettered: 0,
     }
 }
 
@@ -149,6 +150,73 @@ async fn a_restart_in_the_middle_changes_nothing_of_it() {
     assert_eq!(incident(&opening), incident(&closing));
     assert_eq!(closing.header("In-Reply-To"), opening.header("Message-ID"));
     house.running.shutdown().await;
+}
+
+#[tokio::test]
+async fn dead_letters_that_become_a_stall_are_one_incident_and_three_mails() {
+    let relay = Relay::start().await;
+    let (dir, clock) = (tempfile::tempdir().unwrap(), ManualClock::at(NOW));
+    let mut house = House::start(dir.path(), &clock, &relay).await;
+    house.greet(json!({"stallAfter": "2m"})).await;
+    let mut refused = 0;
+    for _ in 0..100 {
+        refused += 1;
+        let now = house.clock.wall();
+        house
+            .step(Facts {
+                version: refused,
+                head: refused,
+                position: refused,
+                delivered: refused,
+                oldest_at: None,
+                last_pull: Some(now),
+                last_progress: Some(now),
+                dead_lettered: refused,
+            })
+            .await;
+    }
+    assert_eq!(house.state().await, "dead_lettering");
+    let mails = relay.mails(1).await;
+    let subject = "[WARN] proj/sub: 100 % dead letters for 1";
+    assert!(mails[0].subject().starts_with(subject), "{mails:?}");
+    // The consumer dies.
+    let died = house.clock.wall();
+    let dead = Facts {
+        version: refused + 1,
+        head: refused + 3,
+        position: refused,
+        delivered: refused,
+        oldest_at: Some(died),
+        last_pull: Some(died.minus(Duration::from_secs(60))),
+        last_progress: Some(died),
+        dead_lettered: refused,
+    };
+    house.pass(dead, 10).await;
+    house.running.shutdown().await;
+    let mut house = House::start(dir.path(), &clock, &relay).await;
+    house.greet(json!({"stallAfter": "2m"})).await;
+    house.pass(dead, 10).await;
+    assert_eq!(house.state().await, "no_consumer");
+    let mails = relay.mails(2).await;
+    assert!(mails[1].subject().starts_with("[CRIT] proj/sub: no consumer for 2 min"), "{mails:?}");
+    assert_eq!(mails[1].header("In-Reply-To"), mails[0].header("Message-ID"));
+    let now = house.clock.wall();
+    let well = Facts {
+        version: refused + 2,
+        position: refused + 3,
+        oldest_at: None,
+        last_pull: Some(now),
+        last_progress: Some(now),
+        ..dead
+    };
+    house.pass(well, 200).await;
+    assert_eq!(house.state().await, "idle");
+    let mails = relay.mails(3).await;
+    assert!(mails[2].subject().starts_with("[OK] proj/sub: well again"), "{mails:?}");
+    assert_eq!(incident(&mails[0]), incident(&mails[1]));
+    assert_eq!(incident(&mails[0]), incident(&mails[2]));
+    house.running.shutdown().await;
+    assert_eq!(relay.taken().len(), 3);
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! The stored form of a progress. It is written in the oldest version that can say all of it, so
 //! that what has nothing new to say keeps its bytes.
 
-use super::{Clocks, Counters, HandedOut, Lease, Progress, Window};
+use super::{Clocks, Counters, DeadLetter, HandedOut, Lease, Progress, Window};
 use crate::domain::codec::{Malformed, Put, Reader};
 use crate::domain::ids::{Offset, TopicId};
 use clock::Time;
@@ -12,11 +12,14 @@ const WITH_HANDED_OUT: u8 = 2;
 /// Leases have numbers and bytes and are told by what differs from the one before (five bytes or
 /// so each); whether the end of version 2 follows is told. Written only where there are such leases.
 const WITH_NUMBERED_LEASES: u8 = 3;
+/// The same, ended by the last dead letter; written only where there is one.
+const WITH_DEAD_LETTER: u8 = 4;
 
 impl Progress {
     /// Appends the stored form.
     pub fn encode(&self, out: &mut Vec<u8>) {
         let version = match self.last_handed_out {
+            _ if self.last_dead_letter.is_some() => WITH_DEAD_LETTER,
             _ if self.leases.iter().any(is_numbered) => WITH_NUMBERED_LEASES,
             None => FIRST,
             Some(_) => WITH_HANDED_OUT,
@@ -46,7 +49,7 @@ impl Progress {
         out.put_varint(self.leases.len() as u64);
         let mut last = Lease::default();
         for lease in &self.leases {
-            if version == WITH_NUMBERED_LEASES {
+            if version >= WITH_NUMBERED_LEASES {
                 put_numbered(out, lease, &last);
             } else {
                 out.put_varint(lease.offset.0);
@@ -77,12 +80,16 @@ impl Progress {
         for request in &self.requests {
             out.extend_from_slice(request);
         }
-        if version == WITH_NUMBERED_LEASES {
+        if version >= WITH_NUMBERED_LEASES {
             out.put_u8(u8::from(self.last_handed_out.is_some()));
         }
         if let Some(last) = &self.last_handed_out {
             out.put_varint(last.messages);
             out.put_varint(last.after.0);
+        }
+        if let Some(letter) = &self.last_dead_letter {
+            out.put_varint(letter.offset.0);
+            out.put_varint(letter.at.0);
         }
     }
 
@@ -91,7 +98,7 @@ impl Progress {
         let mut reader = Reader::new(bytes, "progress");
         let r = &mut reader;
         let version = r.u8()?;
-        if !matches!(version, FIRST | WITH_HANDED_OUT | WITH_NUMBERED_LEASES) {
+        if !(FIRST..=WITH_DEAD_LETTER).contains(&version) {
             return Err(r.malformed());
         }
         let mut progress = Self {
@@ -117,6 +124,7 @@ impl Progress {
             counters: Counters::default(),
             clocks: Clocks::default(),
             last_handed_out: None,
+            last_dead_letter: None,
             writers: Vec::new(),
             requests: Vec::new(),
         };
@@ -124,7 +132,7 @@ impl Progress {
             progress.acked_ahead.push((Offset(r.varint()?), Offset(r.varint()?)));
         }
         for _ in 0..r.count()? {
-            let lease = if version == WITH_NUMBERED_LEASES {
+            let lease = if version >= WITH_NUMBERED_LEASES {
                 let last = progress.leases.last().copied().unwrap_or_default();
                 numbered(r, &last)?
             } else {
@@ -164,6 +172,10 @@ impl Progress {
         if handed_out {
             progress.last_handed_out =
                 Some(HandedOut { messages: r.varint()?, after: Time(r.varint()?) });
+        }
+        if version == WITH_DEAD_LETTER {
+            let letter = DeadLetter { offset: Offset(r.varint()?), at: Time(r.varint()?) };
+            progress.last_dead_letter = Some(letter);
         }
         reader.end()?;
         Ok(progress)

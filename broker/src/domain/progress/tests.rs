@@ -81,6 +81,7 @@ prop_compose! {
         counters in counters(),
         clocks in clocks(),
         last_handed_out in prop::option::of(any::<(u64, u64)>()),
+        last_dead_letter in prop::option::of((offset(), time())),
         writers in prop::collection::vec(any::<(u64, u64)>(), 0..4),
         requests in prop::collection::vec(any::<[u8; 16]>(), 0..4),
     ) -> Progress {
@@ -93,6 +94,7 @@ prop_compose! {
             .collect();
         let last_handed_out =
             last_handed_out.map(|(messages, after)| HandedOut { messages, after: Time(after) });
+        let last_dead_letter = last_dead_letter.map(|(offset, at)| DeadLetter { offset, at });
         Progress {
             version,
             topic: TopicId(Uuid::from_u128(topic)),
@@ -106,6 +108,7 @@ prop_compose! {
             counters,
             clocks,
             last_handed_out,
+            last_dead_letter,
             writers,
             requests,
         }
@@ -135,7 +138,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_read_is_what_would_be_written(bytes: Vec<u8>, version in FIRST..4) {
+    fn what_is_read_is_what_would_be_written(bytes: Vec<u8>, version in FIRST..5) {
         let mut bytes = bytes;
         bytes.insert(0, version);
         if let Ok(progress) = Progress::decode(&bytes) {

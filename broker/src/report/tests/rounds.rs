@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::receiver::{Answer, Request};
 use super::wire::{points, texts};
 use super::*;
+use crate::domain::records::{AckMode, DeadLetters};
 
 /// Names of the topics and subscriptions whose records are in `requests`.
 fn resources(requests: &[Request]) -> BTreeSet<String> {
@@ -217,4 +218,58 @@ async fn what_becomes_of_a_user_arrives() {
     let deleted = &gone["deleted"][0];
     let expected = (&json!("user"), &json!(made.id.to_string()), &json!("admin"));
     assert_eq!((&deleted["kind"], &deleted["id"], &deleted["by"]), expected);
+}
+
+#[tokio::test]
+async fn dead_letters_are_told_with_their_topic_and_the_last_of_them() {
+    let mut world = World::new().await;
+    world.topic("d").await;
+    let caller = world.caller(Route::SubscriptionsCreate);
+    let wanted = NewSubscription {
+        topic: name("t"),
+        ack_deadline_seconds: 10,
+        ack_mode: AckMode::Individual,
+        dead_letters: Some(DeadLetters { topic: name("d"), max_attempts: 1 }),
+        push: None,
+        alert: AlertSettings::default(),
+    };
+    world.broker.create_subscription(&caller, &name("i"), wanted).await.unwrap();
+    let told = |requests: &[Request]| {
+        let points = points(requests);
+        let of = |metric: &str, label: &str| {
+            let found = points.iter().find(|(name, point)| {
+                let labels = texts(&point.attributes);
+                let has = |text: &str| labels.iter().any(|(_, value)| value == text);
+                name == metric && has("i") && (label.is_empty() || has(label))
+            });
+            found.unwrap().1.value.unwrap()
+        };
+        (
+            of("ams.subscription.dead_lettered.messages", "moved"),
+            of("ams.subscription.dead_lettered.messages", "failed"),
+            of("ams.subscription.dead_letter_end", ""),
+            of("ams.subscription.last_dead_letter", ""),
+        )
+    };
+    let (none, never) = (Figure::AsInt(0), Figure::AsDouble(0.0));
+    let requests = world.round().await;
+    let objects = directories(&requests)[1]["objects"].clone();
+    let policies: Vec<_> =
+        objects.as_array().unwrap().iter().map(|o| &o["deadLetterTopic"]).collect();
+    assert_eq!(policies, [&Value::Null, &Value::Null, &Value::Null, &json!("d")]);
+    assert_eq!(told(&requests), (none, none, none, never));
+
+    world.publish("t", 3).await;
+    world.pull("i", 3).await;
+    world.clock.advance(Duration::from_secs(11));
+    // Nobody can write them: the topic is gone.
+    world.delete_topic("d").await;
+    world.pull("i", 3).await;
+    assert_eq!(told(&world.round().await), (none, Figure::AsInt(3), none, never));
+    world.topic("d").await;
+    world.clock.advance(Duration::from_secs(11));
+    world.pull("i", 3).await;
+    let moved_at = Figure::AsDouble(world.clock.steady().secs() as f64);
+    let three = Figure::AsInt(3);
+    assert_eq!(told(&world.round().await), (three, three, three, moved_at));
 }

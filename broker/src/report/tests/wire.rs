@@ -139,6 +139,11 @@ async fn the_first_report_is_the_whole_directory_then_every_record() {
     assert_eq!(points.iter().map(|(name, _)| name.as_str()).collect::<BTreeSet<_>>(), all);
     let first = Time::parse_rfc3339("2026-11-22T10:00:00Z").unwrap().secs() as f64;
     for (name, label, expected) in [
+        ("ams.project.stored.quota", "", Figure::AsInt(0)),
+        ("ams.topic.damaged.messages", "unrepaired", Figure::AsInt(0)),
+        ("ams.topic.damaged.messages", "given_up", Figure::AsInt(0)),
+        ("ams.subscription.dead_lettered.messages", "moved", Figure::AsInt(0)),
+        ("ams.subscription.dead_lettered.messages", "failed", Figure::AsInt(0)),
         ("ams.topic.version", "", Figure::AsInt(3)),
         ("ams.topic.published.messages", "", Figure::AsInt(3)),
         ("ams.topic.published.ams_bytes", "", Figure::AsInt(24)),
@@ -167,6 +172,7 @@ async fn the_first_report_is_the_whole_directory_then_every_record() {
     }
     for (name, point) in &points {
         let expected: &[&str] = match name.split('.').nth(1).unwrap() {
+            "project" => &["ams.resource.id", "ams.project"],
             "topic" => &["ams.resource.id", "ams.project", "ams.topic"],
             "subscription" => &["ams.resource.id", "ams.project", "ams.subscription"],
             _ if name == "ams.broker.store_faults" => &["reason"],

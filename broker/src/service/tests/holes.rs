@@ -1,8 +1,9 @@
 //! Messages that were given up: passed over, counted once, never read.
 
 use super::*;
+use crate::domain::{Hole, TopicId};
 use crate::service::{give_up, losses};
-use crate::store::{Damage, Messages, Store};
+use crate::store::{Damage, MessageLog as _, Messages, Outcome, Store};
 
 impl World {
     fn damage(&self, from: u64, to: u64) -> Damage {
@@ -50,6 +51,34 @@ async fn what_was_given_up_is_passed_over_and_counted_as_damage() {
     assert_eq!(world.take(100).await, (12, 1));
     let world = world.restarted().await;
     assert_eq!(world.facts("s").facts.progress.counters.lost.damage, 4, "once");
+}
+
+#[tokio::test]
+async fn damage_of_kept_messages_is_told_until_it_is_given_up_or_trimmed() {
+    let world = World::furnished().await;
+    world.publish("t", &["x"; 12]).await.unwrap();
+    let topic = world.facts("s").topic;
+    let told = |world: &World| {
+        let mut told = None;
+        world.broker.visit_topics(&mut |facts| told = Some((facts.damaged, facts.given_up)));
+        told.unwrap()
+    };
+    assert_eq!(told(&world), (0, 0));
+    // Two that overlap, one beyond the end, one of a topic that is gone.
+    for (topic, from, to) in
+        [(topic, 4, 7), (topic, 6, 9), (topic, 11, 40), (TopicId::random(), 0, 5)]
+    {
+        world.store.say_damaged(topic, Hole { from: Offset(from), to: Offset(to) });
+    }
+    assert_eq!(told(&world), (6, 0), "4 to 8, and 11");
+    let damage = [world.damage(4, 7), world.damage(11, 12)];
+    give_up(&world.shared(), &damage, Time::from_secs(5)).await.unwrap();
+    let world = world.restarted().await;
+    assert_eq!(told(&world), (2, 4), "7 and 8 are left");
+    let trimmed = world.store.trim(topic, Offset(8)).await.unwrap();
+    assert!(matches!(trimmed, Outcome::Applied(_)), "{trimmed:?}");
+    world.broker.refresh_heads().await;
+    assert_eq!(told(&world), (1, 1));
 }
 
 #[tokio::test]

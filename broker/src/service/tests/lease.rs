@@ -273,6 +273,9 @@ async fn what_is_handed_out_in_vain_becomes_a_dead_letter_and_holds_nobody_up() 
     let counters = facts.progress.counters;
     assert_eq!((counters.dead_lettered, counters.acked, facts.backlog), (1, 1, 1));
     assert_eq!(facts.progress.position, Offset(2));
+    let letter = facts.progress.last_dead_letter.unwrap();
+    assert_eq!((letter.offset, letter.at), (Offset(0), world.clock.steady()));
+    assert_eq!(world.facts("s").letters_failed, 0);
     let dead = world.pull("l", 9).await.unwrap();
     let [letter] = &lines(&dead)[..] else { panic!("{:?}", lines(&dead)) };
     assert_eq!(
@@ -312,8 +315,10 @@ async fn many_dead_letters_are_moved_whole_and_once_whatever_is_cut() {
                 .collect();
             offsets.sort_unstable();
             assert_eq!(offsets, (0..250).collect::<Vec<_>>());
-            let counters = world.facts("s").facts.progress.counters;
-            assert_eq!((counters.dead_lettered, world.facts("s").facts.backlog), (250, 0));
+            let facts = world.facts("s").facts;
+            assert_eq!((facts.progress.counters.dead_lettered, facts.backlog), (250, 0));
+            let last = facts.progress.last_dead_letter.map(|letter| letter.offset);
+            assert_eq!(last, Some(Offset(249)), "of what is saved");
         }
     }
 }
@@ -326,6 +331,8 @@ async fn without_its_topic_or_room_a_message_is_handed_out_again() {
     world.delete_topic("d").await.unwrap();
     world.clock.advance(Duration::from_secs(11));
     assert_eq!(out(&world.pull("s", 9).await.unwrap()), [(0, 2)]);
+    assert_eq!(world.facts("s").letters_failed, 1);
+    assert_eq!(world.facts("s").facts.progress.last_dead_letter, None);
     // It is found by its name.
     world.topic("d").await.unwrap();
     world.clock.advance(Duration::from_secs(11));

@@ -6,7 +6,7 @@ use tokio_util::task::TaskTracker;
 
 use super::*;
 use crate::domain::progress::{Clocks, Lease};
-use crate::domain::{Counters, HandedOut, Lost, Window};
+use crate::domain::{Counters, DeadLetter, HandedOut, Lost, Window};
 use crate::store::{Call, Fault, FaultyStore, ProgressLog as _};
 
 pub(crate) async fn a_record_never_saved_is_absent<F: Fixture>(fixture: &F) {
@@ -67,6 +67,7 @@ fn every_field() -> Progress {
             excusing_seek: Time(43),
         },
         last_handed_out: Some(HandedOut { messages: 49, after: Time(50) }),
+        last_dead_letter: Some(DeadLetter { offset: Offset(51), at: Time(52) }),
         writers: vec![(44, 45), (u64::MAX, 46)],
         requests: vec![[47; 16], [48; 16]],
     }

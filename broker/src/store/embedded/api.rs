@@ -13,7 +13,7 @@ use super::queue::{Done, Op, Phase, Shared, Waiting, answer};
 use super::read::{self, Access, Read};
 use super::{record, sizes};
 use crate::answers::channel;
-use crate::domain::{Entry, Head, Holes, Offset, Progress, SubscriptionId, Time, TopicId};
+use crate::domain::{Entry, Head, Hole, Holes, Offset, Progress, SubscriptionId, Time, TopicId};
 use crate::store::{
     Answer, By, Catalog, Change, ChangeSet, Copied, CopyError, CopyProgress, Limits, MessageLog,
     Outcome, ProgressLog, Scope, ScopeState, Store, StoreError,
@@ -242,6 +242,11 @@ impl Store for EmbeddedStore {
 
     fn damage_found(&self) -> u64 {
         self.shared.damage.found()
+    }
+
+    fn damaged(&self) -> Vec<(TopicId, Hole)> {
+        let lost = self.shared.damage.lost().into_iter();
+        lost.map(|(topic, from, to)| (topic, Hole { from, to })).collect()
     }
 
     fn give_up(&self, topic: TopicId, holes: &Holes) {

@@ -1,6 +1,7 @@
 //! Damage that a running store met: each range is counted and logged once.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -11,11 +12,14 @@ use crate::store::StoreError;
 /// Messages that damage took: the topic, and from where to where.
 pub(super) type Lost = (TopicId, Offset, Offset);
 
+/// Where a range begins: the use of the slot, where in it, and the topic.
+type Place = (u64, u64, Option<uuid::Uuid>);
+
 /// The damaged ranges of sealed and open slots of the entry log, met since the start.
 #[derive(Debug, Default)]
 pub(super) struct Damage {
-    /// By the use of the slot, where in it, and the topic.
-    known: Mutex<BTreeSet<(u64, u64, Option<uuid::Uuid>)>>,
+    /// The messages that each range took, if any.
+    known: Mutex<BTreeMap<Place, Option<Lost>>>,
     scrubbed: AtomicU64,
     /// What was given up is no news.
     given_up: Mutex<HashMap<TopicId, Holes>>,
@@ -65,11 +69,11 @@ impl Damage {
     /// Whether it is new.
     fn note(&self, generation: u64, slot: u32, at: u64, lost: Option<Lost>, what: &str) -> bool {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let new = known.insert((generation, at, lost.map(|(topic, ..)| topic.0)));
-        drop(known);
-        if !new {
-            return false;
+        match known.entry((generation, at, lost.map(|(topic, ..)| topic.0))) {
+            Entry::Occupied(_) => return false,
+            Entry::Vacant(place) => drop(place.insert(lost)),
         }
+        drop(known);
         let file = Stream::Entries.file(slot);
         match lost {
             Some((topic, from, to)) => {
@@ -87,6 +91,12 @@ impl Damage {
             None => tracing::error!(file, offset = at, what, "stored data is damaged"),
         }
         true
+    }
+
+    /// The messages that all ranges took, in no order; given up or trimmed since, or not.
+    pub(super) fn lost(&self) -> Vec<Lost> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.values().flatten().copied().collect()
     }
 
     /// How many ranges were met.

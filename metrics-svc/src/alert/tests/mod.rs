@@ -9,6 +9,7 @@
     reason = "a test may fail loudly"
 )]
 
+mod letters;
 mod properties;
 mod recipients;
 mod scenarios;

@@ -19,6 +19,7 @@ enum Act {
     Extend,
     SeekBack,
     Lose,
+    Bury(u8),
     RestartBroker,
     RestartMetrics,
     Fail,
@@ -37,6 +38,7 @@ fn act(idle: bool) -> impl Strategy<Value = Act> {
         2 => Just(Act::Extend),
         1 => Just(Act::SeekBack),
         1 => Just(Act::Lose),
+        2 => (1..9_u8).prop_map(Act::Bury),
         1 => Just(Act::RestartBroker),
         1 => Just(Act::RestartMetrics),
         1 => Just(Act::Fail),
@@ -63,6 +65,7 @@ fn perform(world: &mut World, act: Act) {
             let oldest = sub.queue.len().min(2);
             sub.lose(oldest, "retention");
         }
+        Act::Bury(n) => sub.bury(sub.queue.len().min(usize::from(n)), now),
         Act::RestartBroker => world.restart_broker(),
         Act::RestartMetrics => world.start_metrics(),
         Act::Fail => {

@@ -1,5 +1,7 @@
 //! Scenarios in which the store of a broker is in trouble.
 
+use serde_json::json;
+
 use super::scenarios::works_and_publishes;
 use super::world::{World, mins, secs};
 use crate::alert::{IncidentKind, Reason, State, recipients};
@@ -70,6 +72,43 @@ fn damage_met_once_is_an_incident_for_a_day_through_restarts_and_closes_once() {
     assert!(world.closed().is_empty(), "neither restart mends it");
     world.run(mins(24 * 60), works_and_publishes);
     assert_eq!((kinds(&world).len(), world.closed().len()), (1, 1));
+}
+
+#[test]
+fn damage_that_is_there_is_one_incident_for_as_long_as_it_is_and_a_day() {
+    let mut world = World::new();
+    world.run(mins(2), works_and_publishes);
+    // The scrubber met it: it counts once, and is there from then on.
+    world.store_faults.insert("damaged", 1);
+    world.damaged = 300;
+    world.run(mins(40 * 60), works_and_publishes);
+    assert_eq!(kinds(&world), [IncidentKind::StoreDamaged]);
+    let evidence = &world.opened()[0].evidence;
+    assert_eq!(evidence["damagedMessages"], json!(300));
+    assert_eq!((&evidence["damagedTopics"], &evidence["topics"]), (&json!(1), &json!("P/t")));
+    assert!(world.closed().is_empty(), "nobody has mended it");
+    // Given up: the broker was started again.
+    world.damaged = 0;
+    world.restart_broker();
+    world.run(mins(23 * 60), works_and_publishes);
+    assert!(world.closed().is_empty());
+    world.run(mins(70), works_and_publishes);
+    assert_eq!((kinds(&world).len(), world.closed().len()), (1, 1));
+}
+
+#[test]
+fn damage_told_by_a_broker_that_is_silent_is_not_known_to_be_there() {
+    let mut world = World::new();
+    world.damaged = 1;
+    world.run(mins(1), works_and_publishes);
+    assert_eq!(kinds(&world), [IncidentKind::StoreDamaged], "without a failed call");
+    world.broker_up = false;
+    world.run(mins(25 * 60), |_, _| {});
+    world.broker_up = true;
+    world.damaged = 0;
+    world.run(mins(1), works_and_publishes);
+    let closed: Vec<_> = world.closed().iter().map(|incident| incident.kind).collect();
+    assert!(closed.contains(&IncidentKind::StoreDamaged), "{closed:?}");
 }
 
 #[test]

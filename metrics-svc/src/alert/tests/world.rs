@@ -52,6 +52,9 @@ pub(super) struct Sub {
     pub(super) lost: BTreeMap<&'static str, u64>,
     pub(super) never_acked: u64,
     pub(super) attempts: u64,
+    pub(super) dead: u64,
+    pub(super) dead_failed: u64,
+    pub(super) last_dead: Option<Time>,
     pub(super) last_pull: Option<Time>,
     pub(super) last_delivery: Option<Time>,
     pub(super) last_ack: Option<Time>,
@@ -93,6 +96,17 @@ impl Sub {
             None if self.ran_out => self.late += 1,
             None => self.refused += 1,
         }
+    }
+
+    /// The oldest `n` messages go to the dead-letter topic.
+    pub(super) fn bury(&mut self, n: usize, now: Time) {
+        self.queue.drain(..n);
+        self.window = None;
+        self.dead += n as u64;
+        self.last_dead = Some(now);
+        self.last_progress = Some(now);
+        self.attempts = 0;
+        self.version += 1;
     }
 
     pub(super) fn extend(&mut self, now: Time) {
@@ -140,6 +154,8 @@ pub(super) struct World {
     pub(super) started_at: Time,
     pub(super) calls: BTreeMap<(&'static str, &'static str), u64>,
     pub(super) store_faults: BTreeMap<&'static str, u64>,
+    /// Messages of the topic that are damaged and not given up.
+    pub(super) damaged: u64,
     /// The broker's clock is ahead of ours by so much.
     pub(super) ahead: Duration,
     pub(super) service_objects: Vec<Value>,
@@ -170,6 +186,7 @@ impl World {
             started_at: START,
             calls: BTreeMap::new(),
             store_faults: BTreeMap::new(),
+            damaged: 0,
             ahead: Duration::ZERO,
             service_objects: vec![
                 json!({"kind":"project","id":PROJECT,"name":"P","created":created}),
@@ -325,10 +342,16 @@ impl World {
         self.calls.clear();
         self.store_faults.clear();
         for sub in self.subs.values_mut() {
+            sub.dead_failed = 0;
             sub.denied = 0;
             sub.empty = 0;
         }
         self.send_directory();
+    }
+
+    /// What the database holds of a subscription.
+    pub(super) fn saved(&self, subscription: Uuid) -> &SavedSubscription {
+        &self.saved[&subscription]
     }
 
     pub(super) fn verdict(&self) -> &Verdict {
@@ -366,6 +389,14 @@ impl World {
         for (id, sub) in &self.subs {
             metrics.extend(sub_metrics(*id, sub, now));
         }
+        let of_topic = |label: Option<(&str, &str)>, count| {
+            let id = Some(text(attribute::RESOURCE_ID, &TOPIC.to_string()));
+            let attributes = id.into_iter().chain(label.map(|(key, value)| text(key, value)));
+            NumberDataPoint { attributes: attributes.collect(), ..int(count) }
+        };
+        metrics.push(wrap(&names::TOPIC_VERSION, of_topic(None, 1)));
+        let label = Some((attribute::STATE, "unrepaired"));
+        metrics.push(wrap(&names::TOPIC_DAMAGED, of_topic(label, self.damaged)));
         for ((verb, outcome), count) in &self.calls {
             let point = NumberDataPoint {
                 attributes: vec![text(attribute::VERB, verb), text(attribute::OUTCOME, outcome)],
@@ -414,7 +445,7 @@ fn sub_metrics(id: Uuid, sub: &Sub, now: Time) -> Vec<Metric> {
     let outstanding = sub.window.map_or(0, |(n, _)| n as u64);
     let mut metrics: Vec<Metric> = [
         (&names::SUB_VERSION, sub.version),
-        (&names::SUB_ENQUEUED, sub.acked + backlog),
+        (&names::SUB_ENQUEUED, sub.acked + sub.dead + backlog),
         (&names::SUB_DELIVERED, sub.delivered),
         (&names::SUB_ACKED, sub.acked),
         (&names::SUB_LATE_ACKS, sub.late),
@@ -426,6 +457,7 @@ fn sub_metrics(id: Uuid, sub: &Sub, now: Time) -> Vec<Metric> {
         (&names::SUB_AVAILABLE, backlog),
         (&names::SUB_OUTSTANDING, outstanding),
         (&names::SUB_HEAD_ATTEMPTS, sub.attempts),
+        (&names::SUB_DEAD_LETTER_END, sub.dead),
     ]
     .into_iter()
     .map(|(metric, count)| wrap(metric, point(int(count), None)))
@@ -438,6 +470,7 @@ fn sub_metrics(id: Uuid, sub: &Sub, now: Time) -> Vec<Metric> {
         (&names::SUB_LAST_ACK, sub.last_ack),
         (&names::SUB_LAST_PROGRESS, sub.last_progress),
         (&names::SUB_EXCUSING_SEEK, sub.seek),
+        (&names::SUB_LAST_DEAD_LETTER, sub.last_dead),
     ] {
         metrics.push(wrap(metric, point(double(time.unwrap_or(never)), None)));
     }
@@ -446,6 +479,10 @@ fn sub_metrics(id: Uuid, sub: &Sub, now: Time) -> Vec<Metric> {
     {
         let label = Some((attribute::OUTCOME, outcome));
         metrics.push(wrap(&names::SUB_PULLS, point(int(count), label)));
+    }
+    for (outcome, count) in [("moved", sub.dead), ("failed", sub.dead_failed)] {
+        let label = Some((attribute::OUTCOME, outcome));
+        metrics.push(wrap(&names::SUB_DEAD_LETTERED, point(int(count), label)));
     }
     for (reason, count) in &sub.lost {
         let label = Some((attribute::REASON, *reason));

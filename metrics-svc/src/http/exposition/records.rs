@@ -13,6 +13,7 @@ use crate::watch::Known;
 /// an increase. A broker that knows more adds its own.
 fn label_values(metric: &Metric) -> &'static [&'static str] {
     match metric.label {
+        _ if metric.otlp == names::SUB_DEAD_LETTERED.otlp => &["moved", "failed"],
         "reason" => &["retention", "overflow", "topic_deleted", "damage", "purge"],
         "outcome" => &["messages", "empty", "denied", "error"],
         _ => &[""],
@@ -134,7 +135,7 @@ pub(super) fn judged(known: &Known, viewer: &Viewer, families: &mut Families) {
     }
 }
 
-/// How many there are of everything.
+/// How many there are of everything, and how much projects keep.
 pub(super) fn inventory(known: &Known, viewer: &Viewer, families: &mut Families) {
     let series = &known.series;
     let mut attached: BTreeMap<_, u64> = BTreeMap::new();
@@ -158,5 +159,10 @@ pub(super) fn inventory(known: &Known, viewer: &Viewer, families: &mut Families)
         let labels = [("project", &*project.name)];
         families.derived("ams_project_topics", &labels, float(topics));
         families.derived("ams_project_subscriptions", &labels, float(subscriptions));
+        let figures = series.project_figures(project.id);
+        for point in figures.iter().flat_map(|held| &held.record.points) {
+            let metric = point.metric;
+            families.add(metric.prometheus, metric.kind, &labels, number(point.value));
+        }
     }
 }

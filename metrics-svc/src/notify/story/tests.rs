@@ -91,6 +91,67 @@ fn an_opening_mail_says_what_why_since_when_and_what_to_do() {
 }
 
 #[test]
+fn a_mail_about_dead_letters_says_the_share_where_they_are_and_one_of_them() {
+    let evidence = json!({
+        "deadLetterPercent": 20, "deadLetterTopic": "letters", "deadLettered": 1_204,
+        "deadLettersFailed": 0, "lastDeadLetterAt": "2026-11-22T10:11:50Z",
+        "lastDeadLetterId": "88213", "recentAcks": 720, "recentDeadLetters": 180,
+        "recentMinutes": 15,
+    });
+    let story = Story {
+        state: String::from("dead_lettering"),
+        reason: String::new(),
+        severity: String::from("warn"),
+        since: Time::parse_rfc3339("2026-11-22T09:57:00Z").unwrap(),
+        backlog: 0,
+        oldest_at: None,
+        evidence: serde_json::from_value(evidence).unwrap(),
+        advice: String::from(
+            "Of 900 messages 180 were moved to topic letters. Look at the last one:\n\
+             curl -H \"x-api-key: $TOKEN\" \"$AMS/v1/projects/proj/topics/top:read?offset=88213\"",
+        ),
+        ..story()
+    };
+    let content = story.content(&links());
+    insta::assert_snapshot!(content.subject, @"[WARN] proj/sub: 20 % dead letters for 15 min");
+    insta::assert_snapshot!(content.text, @r#"
+    proj/sub: 20 % dead letters for 15 min.
+
+    What was seen
+      subscription       proj/sub
+      topic              proj/top
+      state              dead_lettering, warn
+      since              2026-11-22T09:57:00Z (15 min)
+      backlog            0 messages
+      lost               0
+      deadLetterPercent  20
+      deadLetterTopic    letters
+      deadLettered       1 204
+      deadLettersFailed  0
+      lastDeadLetterAt   2026-11-22T10:11:50Z
+      lastDeadLetterId   88213
+      recentAcks         720
+      recentDeadLetters  180
+      recentMinutes      15
+
+    Likely cause
+      Of 900 messages 180 were moved to topic letters. Look at the last one:
+
+    Next command (TOKEN = your access token)
+      curl -H "x-api-key: $TOKEN" "https://ams:8443/v1/projects/proj/topics/top:read?offset=88213"
+
+    To be sent no mail about it for a day
+      curl -X POST -H "x-api-key: $TOKEN" -d '{"alert":{"mutedUntil":"2026-11-23T10:12:00Z"}}' "https://ams:8443/v1/projects/proj/subscriptions/sub:modifyAlert"
+
+    All subscriptions
+      http://metrics:9464/v1/subscriptions?project=proj
+
+    -- 
+    Incident 00000000-0000-0000-0000-000000000007
+    "#);
+}
+
+#[test]
 fn a_closing_mail_says_how_long_it_lasted_and_what_it_cost() {
     let mut story = story();
     story.closed = Some((story.told_at, String::from("well again")));

@@ -65,6 +65,8 @@ async fn a_damaged_entry_is_found_once_with_its_topic_and_offsets() {
         other => panic!("{other:?}"),
     }
     assert_eq!(found(&filled), (1, 1));
+    let range = Hole { from: lost.base, to: lost.end() };
+    assert_eq!(filled.store.damaged(), [(filled.topics[0], range)]);
     let others = filled.store.scan(filled.topics[1], Offset(0), ALL).await.unwrap();
     assert_eq!(others, filled.written[1]);
     filled.flip_at(at);
@@ -87,6 +89,7 @@ async fn damage_that_takes_no_message_is_said_too() {
     filled.flip_at(4_096 + 8);
     pass(&filled);
     assert_eq!(found(&filled), (1, 1));
+    assert_eq!(filled.store.damaged(), []);
     filled.flip_at(4_096 + 8);
     filled.is_sound_again().await;
     // A slot that cannot be read at all: each of its topics has lost what it had there.
