@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use serde_json::json;
 
+use super::disk_full::Short;
 use super::{backup, disk_full, flipped, kill_storm, syscalls, two_processes};
 use crate::report;
 
@@ -89,7 +90,8 @@ async fn retry_fsync() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs root, for a tmpfs"]
 async fn full_for_ever() {
-    let test = disk_full::fill_again_and_again(&[("AMS_PLANTED_BUG", "full_for_ever")]);
+    let test =
+        disk_full::fill_again_and_again(Short::Memory, &[("AMS_PLANTED_BUG", "full_for_ever")]);
     caught("full_for_ever", &["it does not recover"], test).await;
 }
 
