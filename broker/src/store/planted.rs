@@ -33,7 +33,7 @@ fn chosen() -> Option<&'static str> {
 }
 
 /// Whether this bug was chosen.
-pub(super) fn is(bug: &str) -> bool {
+pub(crate) fn is(bug: &str) -> bool {
     chosen() == Some(bug)
 }
 

@@ -16,6 +16,7 @@ mod catalogue;
 #[allow(dead_code, reason = "shared with the other tests of the program")]
 mod harness;
 mod history;
+mod power;
 mod report;
 mod script;
 mod storm;

@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -20,16 +20,17 @@ pub(crate) const SMALL_SLOTS: &[(&str, &str)] = &[
     ("AMS_BROKER__HTTP__BODY_LIMIT", "393216"),
 ];
 
-const TOPICS: usize = 2;
+pub(crate) const TOPICS: usize = 2;
 const PUBLISHERS: u16 = 16;
 /// Each has a subscription of its own, so that it knows what its position must be.
-const CONSUMERS: usize = 4;
+pub(crate) const CONSUMERS: usize = 4;
 const SIZES: [u16; 7] = [1, 1, 2, 5, 10, 30, 100];
 
 /// What was done and answered so far.
 pub(crate) struct Storm {
     seed: u64,
-    origin: Instant,
+    /// `None`: times are those of the machine's clock.
+    origin: Option<Instant>,
     answered: AtomicU64,
     history: Mutex<History>,
 }
@@ -65,12 +66,22 @@ impl Storm {
         // The consumers' subscriptions.
         let subscriptions = (0..CONSUMERS).map(|consumer| consumer % TOPICS).collect();
         let history = Mutex::new(History { subscriptions, ..History::default() });
-        Self { seed, origin: Instant::now(), answered: AtomicU64::new(0), history }
+        Self { seed, origin: Some(Instant::now()), answered: AtomicU64::new(0), history }
     }
 
-    /// Nanoseconds since it began.
+    /// One whose times are nanoseconds since 1970, to be compared with those of other programs.
+    pub(crate) fn by_wall_clock(seed: u64) -> Self {
+        Self { origin: None, ..Self::new(seed) }
+    }
+
+    /// Nanoseconds since it began, or since 1970.
+    #[allow(clippy::disallowed_methods, reason = "what strace writes is of this clock")]
     pub(crate) fn now(&self) -> u64 {
-        u64::try_from(self.origin.elapsed().as_nanos()).unwrap()
+        let since = self.origin.map_or_else(
+            || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap(),
+            |origin| origin.elapsed(),
+        );
+        u64::try_from(since.as_nanos()).unwrap()
     }
 
     /// How many publishes were answered 200.

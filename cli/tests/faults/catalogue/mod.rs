@@ -6,6 +6,7 @@ mod flipped;
 mod kill_storm;
 #[cfg(feature = "planted-bugs")]
 mod planted;
+mod power_cuts;
 mod syscalls;
 mod two_processes;
 

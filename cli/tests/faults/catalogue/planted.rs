@@ -7,7 +7,8 @@ use std::time::Instant;
 
 use serde_json::json;
 
-use super::{backup, disk_full, flipped, kill_storm, syscalls, two_processes};
+use super::disk_full::Short;
+use super::{backup, disk_full, flipped, kill_storm, power_cuts, syscalls, two_processes};
 use crate::report;
 
 /// Runs a fault test against the bug and answers what it complained of.
@@ -89,7 +90,8 @@ async fn retry_fsync() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs root, for a tmpfs"]
 async fn full_for_ever() {
-    let test = disk_full::fill_again_and_again(&[("AMS_PLANTED_BUG", "full_for_ever")]);
+    let test =
+        disk_full::fill_again_and_again(Short::Memory, &[("AMS_PLANTED_BUG", "full_for_ever")]);
     caught("full_for_ever", &["it does not recover"], test).await;
 }
 
@@ -110,4 +112,28 @@ async fn no_lock() {
 async fn ack_before_write_and_backup() {
     let test = backup::while_published(1, &[("AMS_PLANTED_BUG", "ack_before_write")]);
     caught("ack_before_write (F22)", &["\nlost: "], test).await;
+}
+
+/// Each is found in what a power cut leaves.
+macro_rules! in_what_a_power_cut_leaves {
+    ($($test:ident: $bug:literal, $name:literal => $($reason:literal)|+;)+) => {
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            #[ignore = "needs strace"]
+            async fn $test() {
+                let test = power_cuts::run(IMAGES, &[("AMS_PLANTED_BUG", $bug)]);
+                caught($name, &[$($reason),+], test).await;
+            }
+        )+
+    };
+}
+
+const IMAGES: u64 = 100;
+
+in_what_a_power_cut_leaves! {
+    ack_before_write_and_power: "ack_before_write", "ack_before_write (F2)" => "\nlost: ";
+    torn_batch_and_power: "torn_batch", "torn_batch (F2)" => "\ntorn: ";
+    skip_fsync_and_power: "skip_fsync", "skip_fsync (F2)" => "is refused" | "is lost" | "\nlost: ";
+    skip_dir_fsync: "skip_dir_fsync", "skip_dir_fsync" => "is lost" | "is refused" | "\nlost: ";
+    skip_small_fsync: "skip_small_fsync", "skip_small_fsync" => "is lost";
 }
