@@ -109,3 +109,12 @@ impl Watch {
         });
     }
 }
+
+#[cfg(test)]
+impl Watch {
+    /// Of each connection, whether what is written to it leaves at once.
+    pub(super) fn undelayed(&self) -> Vec<bool> {
+        let open: Vec<_> = self.list().iter().filter_map(Weak::upgrade).collect();
+        open.iter().map(|one| rustix::net::sockopt::tcp_nodelay(&one.socket).unwrap()).collect()
+    }
+}
