@@ -179,6 +179,8 @@ struct Inner {
     /// How many requests all topics remember.
     requests: AtomicUsize,
     quotas: Quotas,
+    /// The user `admin` has another token.
+    admin_refreshed: Notify,
 }
 
 /// The broker could not be started on this store.
