@@ -11,6 +11,7 @@ mod audit;
 mod catalogue;
 mod check;
 mod commit;
+mod create;
 mod dead_letters;
 mod deliver;
 mod error;

@@ -179,7 +179,7 @@ impl Broker {
                 let user = gift.judge(state, &broker.0.settings.roles, &name, &new)?;
                 Ok(Plan { writes: vec![put(user.clone())], answer: Arc::new(user) })
             };
-            let user = broker.change(&broker.0.service, &gift.by, plan).await?;
+            let user = broker.make(&broker.0.service, &gift.by, plan).await?;
             Ok((user, gift.token))
         };
         self.run(work).await

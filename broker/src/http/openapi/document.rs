@@ -151,15 +151,7 @@ fn success(row: &'static Row, told: &Told) -> Value {
 fn links(row: &'static Row) -> Map<String, Value> {
     let mut links = Map::new();
     match row.route() {
-        Some(
-            Route::ProjectsCreate
-            | Route::ProjectsCreateUser
-            | Route::SubscriptionsCreate
-            | Route::SnapshotsCreate
-            | Route::TopicsCreate
-            | Route::SchemasCreate
-            | Route::UsersCreate,
-        ) => {
+        Some(route) if refused::makes(route) => {
             let own: Vec<_> = super::variables(row.pattern).collect();
             let parameters: Map<String, Value> = own
                 .iter()
