@@ -11,12 +11,12 @@ use crate::domain::{Entry, MessageRef, Offset, ProjectName, SubscriptionName, Ti
 use crate::store::{Limits, StoreError};
 
 /// Somebody who may pull from one subscription.
-pub struct Puller {
+pub struct Puller<'a> {
     target: Target,
-    caller: Caller,
+    caller: &'a Caller,
 }
 
-impl Puller {
+impl Puller<'_> {
     /// Hands out up to `max` >= 1 messages from the position on and opens the window, durably, before it answers. With `wait`,
     /// an empty subscription waits that long for a publish; without, it answers at once. A fully drained pull writes nothing.
     /// Who lost its rights while it waited gets no message: it is answered as if it came anew.
@@ -201,14 +201,18 @@ pub(super) fn size_of(message: &MessageRef<'_>) -> u64 {
 impl Broker {
     /// Existence, rights (what is pushed, few may pull), ACL and the topic (`TopicGone`), before the
     /// door reads the body. A pull that these refuse is counted here.
-    pub fn puller(&self, caller: &Caller, name: &SubscriptionName) -> Result<Puller, Error> {
+    pub fn puller<'a>(
+        &self,
+        caller: &'a Caller,
+        name: &SubscriptionName,
+    ) -> Result<Puller<'a>, Error> {
         let (target, record) = self.target(caller.project()?, name)?;
         if let Err(denied) = self.may_pull(caller, &record) {
             target.state.count_denied();
             return Err(denied);
         }
         self.topic_record(target.project, &record.topic).map_err(|_| Error::TopicGone)?;
-        Ok(Puller { target, caller: caller.clone() })
+        Ok(Puller { target, caller })
     }
 
     fn may_pull(&self, caller: &Caller, record: &SubscriptionRecord) -> Result<(), Error> {

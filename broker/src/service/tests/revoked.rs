@@ -62,7 +62,7 @@ impl World {
 /// What a pull of somebody new is answered before there is anything to give.
 fn anew(world: &World, token: &str) -> Option<Error> {
     let by = world.admit(Route::SubscriptionsPull, token);
-    by.and_then(|by| world.broker.puller(&by, &name("s"))).err()
+    by.and_then(|by| world.broker.puller(&by, &name("s")).map(|_| ())).err()
 }
 
 #[tokio::test]
