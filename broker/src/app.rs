@@ -238,6 +238,9 @@ async fn start_on(
         }
     });
     let reporting = CancellationToken::new();
+    let follow = follow_admin(broker.clone(), admin_token_file.clone());
+    let until = reporting.clone();
+    tasks.spawn(async move { until.run_until_cancelled(follow).await });
     match Control::listen(dir) {
         Ok(control) => drop(tasks.spawn(control.run(broker.clone(), reporting.clone()))),
         // The broker is worth more than its backups: they are possible while it does not run.
@@ -445,6 +448,20 @@ fn token_key(path: &Path, new: bool) -> Result<[u8; 32], StartError> {
             path.display()
         ))),
         Err(error) => Err(StartError::file(path, &error)),
+    }
+}
+
+/// Makes `path` hold the token of the user `admin` each time that it was refreshed.
+async fn follow_admin(broker: Broker, path: PathBuf) {
+    loop {
+        // If there is no such user any more, the next start makes another.
+        let Ok(token) = broker.fresh_admin_token().await else { continue };
+        let file = path.clone();
+        let kept = tokio::task::spawn_blocking(move || keep(&file, &token)).await;
+        if let Ok(Err(error)) = kept {
+            let file = path.display();
+            tracing::error!(%error, %file, "the admin's new token is not in its file");
+        }
     }
 }
 

@@ -55,6 +55,9 @@ pub struct Service {
     pub published_bytes_per_user: u32,
     /// Most bytes published to one project, a second; 0 = no bound.
     pub published_bytes_per_project: u32,
+    /// Most objects (projects, topics, subscriptions, schemas, snapshots, users) that one user makes,
+    /// a day; 0 = no bound. A day's worth passes at once, and service admins are not bound.
+    pub created_objects_per_user: u32,
     /// How long a verb tries to make an unknown outcome definite.
     #[serde(with = "duration")]
     pub deadline: Duration,
@@ -216,6 +219,7 @@ impl Default for Service {
             requests_per_project: 0,
             published_bytes_per_user: 0,
             published_bytes_per_project: 0,
+            created_objects_per_user: 0,
             deadline: Duration::from_secs(10),
             pull_messages: 10_000,
             pull_bytes: 32 * 1024 * 1024,
@@ -314,6 +318,7 @@ impl Settings {
                 requests_per_project: self.service.requests_per_project,
                 published_bytes_per_user: self.service.published_bytes_per_user,
                 published_bytes_per_project: self.service.published_bytes_per_project,
+                created_objects_per_user: self.service.created_objects_per_user,
             },
             // No key until something delivers: a setting would promise it.
             push_enabled: false,

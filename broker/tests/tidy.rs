@@ -51,6 +51,7 @@ const AT_HOME: &[(&str, &[&str])] = &[
     ("sha2", &["domain", "http", "service", "store"]),
     ("tokio", &["app", "control", "http", "push", "report", "service", "store"]),
     ("url", &["domain", "push"]),
+    ("x509_parser", &["http"]),
 ];
 
 /// Longest file, its tests at the end not counted.

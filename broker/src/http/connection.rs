@@ -6,12 +6,14 @@
 //! of its timers (GHSA-54pm-2wm5-hpmg, mended in versions later than ours).
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use actix_web::rt::net::TcpStream;
 use futures_util::task::AtomicWaker;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, interval};
@@ -103,6 +105,9 @@ pub(super) struct Connection {
     idle: Mutex<Option<Instant>>,
     over: AtomicBool,
     waker: AtomicWaker,
+    /// What is written to it leaves at once.
+    #[cfg(test)]
+    undelayed: bool,
 }
 
 impl Connection {
@@ -165,13 +170,25 @@ impl Watch {
         watch
     }
 
-    /// Guards the stream of a new connection.
-    pub(super) fn guard<S>(&self, stream: S) -> Guarded<S> {
-        let idle = Mutex::new(Some(Instant::now()));
-        let (over, waker) = (AtomicBool::new(false), AtomicWaker::new());
-        let connection = Arc::new(Connection { idle, over, waker });
+    /// Guards the stream of a new connection, which goes through `socket`; and who is there.
+    pub(super) fn guard<S>(
+        &self,
+        stream: S,
+        socket: impl Fn(&S) -> &TcpStream,
+    ) -> (Guarded<S>, Option<SocketAddr>) {
+        // Large answers go out in pieces: Nagle's algorithm would hold each back until the client's
+        // delayed acknowledgement of the one before. Where it cannot be turned off, that is all.
+        let _slower = socket(&stream).set_nodelay(true);
+        let peer = socket(&stream).peer_addr().ok();
+        let connection = Arc::new(Connection {
+            idle: Mutex::new(Some(Instant::now())),
+            over: AtomicBool::new(false),
+            waker: AtomicWaker::new(),
+            #[cfg(test)]
+            undelayed: socket(&stream).nodelay().unwrap_or_default(),
+        });
         self.list().push(Arc::downgrade(&connection));
-        Guarded { stream, connection, read: 0 }
+        (Guarded { stream, connection, read: 0 }, peer)
     }
 
     fn list(&self) -> std::sync::MutexGuard<'_, Vec<Weak<Connection>>> {
@@ -183,5 +200,14 @@ impl Watch {
             let connection = connection.upgrade();
             connection.inspect(|connection| connection.end_if_idle(longest)).is_some()
         });
+    }
+}
+
+#[cfg(test)]
+impl Watch {
+    /// Of each connection, whether what is written to it leaves at once.
+    pub(super) fn undelayed(&self) -> Vec<bool> {
+        let open: Vec<_> = self.list().iter().filter_map(Weak::upgrade).collect();
+        open.iter().map(|one| one.undelayed).collect()
     }
 }

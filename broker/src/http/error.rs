@@ -262,6 +262,7 @@ fn fact(error: &Error) -> (u16, &'static str, Cow<'static, str>, Option<u32>) {
                 Bounded::ProjectRequests => "Request quota of the project is exhausted",
                 Bounded::UserBytes => "Publish quota of the user is exhausted",
                 Bounded::ProjectBytes => "Publish quota of the project is exhausted",
+                Bounded::UserObjects => "Creation quota of the user is exhausted",
             };
             return (429, "RESOURCE_EXHAUSTED", message.into(), Some(*seconds));
         }
@@ -440,6 +441,7 @@ mod tests {
             Error::Rate(Bounded::ProjectRequests, 2),
             Error::Rate(Bounded::UserBytes, 3),
             Error::Rate(Bounded::ProjectBytes, 4),
+            Error::Rate(Bounded::UserObjects, 5),
             Error::Unavailable,
             Error::Store(StoreError::Unavailable),
             Error::Store(StoreError::Stopped),
@@ -560,6 +562,7 @@ mod tests {
 429 RESOURCE_EXHAUSTED Request quota of the project is exhausted [retry after 2 s]
 429 RESOURCE_EXHAUSTED Publish quota of the user is exhausted [retry after 3 s]
 429 RESOURCE_EXHAUSTED Publish quota of the project is exhausted [retry after 4 s]
+429 RESOURCE_EXHAUSTED Creation quota of the user is exhausted [retry after 5 s]
 503 UNAVAILABLE Service is temporarily unavailable [fault] [retry after 1 s]
 503 UNAVAILABLE Service is temporarily unavailable [fault] [retry after 1 s]
 503 UNAVAILABLE Service is temporarily unavailable [fault] [retry after 1 s]

@@ -38,6 +38,16 @@ pub fn serve(
     settings: &Settings,
     broker: Broker,
 ) -> io::Result<Server> {
+    watched(plain, tls, settings, broker, Watch::start(settings))
+}
+
+fn watched(
+    plain: Option<TcpListener>,
+    tls: Option<(TcpListener, ServerConfig)>,
+    settings: &Settings,
+    broker: Broker,
+    watch: Arc<Watch>,
+) -> io::Result<Server> {
     max_concurrent_tls_connect(settings.handshakes_per_worker);
     let mut server = Server::build()
         .max_concurrent_connections(settings.connections_per_worker)
@@ -48,7 +58,7 @@ pub fn serve(
     }
     let shared = Shared {
         door: Door::new(broker, settings.clone()),
-        watch: Watch::start(settings),
+        watch,
         stopping: server.graceful_shutdown_signal(),
         settings: settings.clone(),
     };
@@ -78,10 +88,8 @@ struct Shared {
 impl Shared {
     fn plain(&self) -> impl ServiceFactory<TcpStream, Config = (), InitError = ()> + use<> {
         let watch = Arc::clone(&self.watch);
-        let accept = fn_service(move |stream: TcpStream| {
-            let peer = prepare(&stream);
-            ready(Ok((watch.guard(stream), peer)))
-        });
+        let accept =
+            fn_service(move |stream: TcpStream| ready(Ok(watch.guard(stream, |stream| stream))));
         accept.and_then(self.http())
     }
 
@@ -93,8 +101,7 @@ impl Shared {
         let mut acceptor = Acceptor::new(config);
         acceptor.set_handshake_timeout(self.settings.head_deadline);
         let guarded = acceptor.map_err(drop).map(move |stream: TlsStream<TcpStream>| {
-            let peer = prepare(stream.get_ref().0);
-            (watch.guard(stream), peer)
+            watch.guard(stream, |stream| stream.get_ref().0)
         });
         guarded.and_then(self.http())
     }
@@ -131,14 +138,6 @@ impl Shared {
     }
 }
 
-/// What is to be set of a new connection; its peer.
-fn prepare(stream: &TcpStream) -> Option<SocketAddr> {
-    // Large answers go out in pieces: Nagle's algorithm would hold each back until the client's
-    // delayed acknowledgement of the one before. Where it cannot be turned off, that is all.
-    let _slower = stream.set_nodelay(true);
-    stream.peer_addr().ok()
-}
-
 /// Lets the kernel drop connections whose client takes nothing for so long, window closed or gone;
 /// actix waits for ever. Connections inherit it from their listener.
 fn drop_idle_readers(listener: &TcpListener, after: Duration) -> io::Result<()> {
@@ -150,5 +149,60 @@ fn drop_idle_readers(listener: &TcpListener, after: Duration) -> io::Result<()> 
 pub fn configure(door: Door) -> impl FnOnce(&mut ServiceConfig) {
     move |app| {
         app.app_data(web::Data::new(door)).default_service(web::to(answer));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
+
+    use tokio_util::task::TaskTracker;
+
+    use super::*;
+    use crate::clock::ManualClock;
+    use crate::domain::Time;
+    use crate::http::tls::{Certificates, Settings as TlsSettings};
+
+    async fn broker(clock: Arc<ManualClock>) -> Broker {
+        let settings = crate::config::Settings::default().service().unwrap();
+        let store = crate::store::memory();
+        Broker::open(store, clock, [7; 32], settings, TaskTracker::new()).await.unwrap()
+    }
+
+    #[actix_web::test]
+    async fn what_is_answered_leaves_at_once_on_every_connection() {
+        let home = tempfile::tempdir().unwrap();
+        let clock = ManualClock::at(Time::parse_rfc3339("2026-11-22T10:00:00Z").unwrap());
+        let certificates =
+            Certificates::open(&TlsSettings::default(), home.path(), clock.clone()).unwrap();
+        let listen = || TcpListener::bind("127.0.0.1:0").unwrap();
+        let (plain, tls) = (listen(), listen());
+        let port = |listener: &TcpListener| listener.local_addr().unwrap().port();
+        let ways = [
+            format!("http://127.0.0.1:{}", port(&plain)),
+            format!("https://127.0.0.1:{}", port(&tls)),
+        ];
+        let settings = Settings { workers: std::num::NonZeroUsize::new(1), ..Settings::default() };
+        let watch = Watch::start(&settings);
+        let tls = Some((tls, certificates.server_config().unwrap()));
+        let server =
+            watched(Some(plain), tls, &settings, broker(clock).await, Arc::clone(&watch)).unwrap();
+        let handle = server.handle();
+        let running = actix_web::rt::spawn(server);
+        for (way, connections) in ways.iter().zip(1..) {
+            let client =
+                reqwest::Client::builder().no_proxy().tls_danger_accept_invalid_certs(true);
+            let client = client.build().unwrap();
+            let answer = client.get(format!("{way}/v1/version")).send().await.unwrap();
+            assert_eq!(answer.status(), 200);
+            // Whoever was answered is connected.
+            assert_eq!(watch.undelayed(), [true], "{way} {connections}");
+            drop((answer, client));
+            while !watch.undelayed().is_empty() {
+                tokio::task::yield_now().await;
+            }
+        }
+        handle.stop(false).await;
+        running.await.unwrap().unwrap();
     }
 }

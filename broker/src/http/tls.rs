@@ -259,6 +259,43 @@ mod tests {
         assert_eq!(std::fs::read(certificates.ca_file().unwrap()).unwrap(), ca, "same CA");
     }
 
+    /// The local CA of `dir` as a start at this time leaves it.
+    fn ca_after_start(dir: &Path, time: &str) -> Vec<u8> {
+        let clock = ManualClock::at(Time::parse_rfc3339(time).unwrap());
+        let certificates = Certificates::open(&Settings::default(), dir, clock).unwrap();
+        std::fs::read(certificates.ca_file().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_ca_made_while_the_clock_was_ahead_is_replaced_and_kept() {
+        let (dir, _) = start();
+        let early = ca_after_start(dir.path(), "2031-01-01T00:00:00Z");
+        let key = std::fs::read(dir.path().join("ca.key")).unwrap();
+        // A day before, with what a CA is dated back, it might as well be another zone.
+        assert_eq!(ca_after_start(dir.path(), "2030-12-30T23:30:00Z"), early);
+        // A clock that cannot be right judges nothing.
+        assert_eq!(ca_after_start(dir.path(), "1970-01-01T00:10:00Z"), early);
+        let now = ca_after_start(dir.path(), "2026-11-22T10:00:00Z");
+        assert_ne!(now, early);
+        assert_eq!(std::fs::read(dir.path().join("ca.pem.old")).unwrap(), early);
+        assert_eq!(std::fs::read(dir.path().join("ca.key.old")).unwrap(), key);
+        assert_ne!(std::fs::read(dir.path().join("ca.key")).unwrap(), key);
+        assert_eq!(ca_after_start(dir.path(), "2026-11-22T10:01:00Z"), now, "once");
+        assert_eq!(ca_after_start(dir.path(), "2027-11-22T10:00:00Z"), now);
+    }
+
+    #[test]
+    fn a_replacement_of_the_ca_that_was_cut_is_finished() {
+        let (dir, _) = start();
+        let early = ca_after_start(dir.path(), "2031-01-01T00:00:00Z");
+        let key = std::fs::read(dir.path().join("ca.key")).unwrap();
+        std::fs::rename(dir.path().join("ca.key"), dir.path().join("ca.key.old")).unwrap();
+        let now = ca_after_start(dir.path(), "2026-11-22T10:00:00Z");
+        assert_ne!(now, early);
+        assert_eq!(std::fs::read(dir.path().join("ca.pem.old")).unwrap(), early);
+        assert_eq!(std::fs::read(dir.path().join("ca.key.old")).unwrap(), key);
+    }
+
     #[test]
     fn a_new_name_makes_a_new_certificate() {
         let (dir, clock) = start();

@@ -11,6 +11,7 @@ mod audit;
 mod catalogue;
 mod check;
 mod commit;
+mod create;
 mod dead_letters;
 mod deliver;
 mod error;
@@ -179,6 +180,8 @@ struct Inner {
     /// How many requests all topics remember.
     requests: AtomicUsize,
     quotas: Quotas,
+    /// The user `admin` has another token.
+    admin_refreshed: Notify,
 }
 
 /// The broker could not be started on this store.

@@ -67,6 +67,7 @@ impl Broker {
             audited: AtomicU64::new(0),
             requests: AtomicUsize::new(0),
             quotas,
+            admin_refreshed: Notify::new(),
         }));
         broker.find_last_audit();
         broker.finish_projects().await.map_err(refusal)?;

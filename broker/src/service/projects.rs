@@ -66,7 +66,7 @@ impl Broker {
                 };
                 Ok(Plan { writes: vec![put(record)], answer: () })
             };
-            let made = broker.change(&broker.0.service, &by, plan).await;
+            let made = broker.make(&broker.0.service, &by, plan).await;
             if made.is_err() {
                 broker.remove_cell(id);
             }

@@ -5,25 +5,29 @@ use std::time::Duration;
 
 use super::deliver::Target;
 use super::{Broker, Caller, Error, Pulled};
-use crate::domain::records::AckMode;
+use crate::domain::records::{AckMode, SubscriptionRecord};
 use crate::domain::roles::ProjectRole;
 use crate::domain::{Entry, MessageRef, Offset, ProjectName, SubscriptionName, Time};
 use crate::store::{Limits, StoreError};
 
 /// Somebody who may pull from one subscription.
-pub struct Puller(Target);
+pub struct Puller<'a> {
+    target: Target,
+    caller: &'a Caller,
+}
 
-impl Puller {
+impl Puller<'_> {
     /// Hands out up to `max` >= 1 messages from the position on and opens the window, durably, before it answers. With `wait`,
     /// an empty subscription waits that long for a publish; without, it answers at once. A fully drained pull writes nothing.
+    /// Who lost its rights while it waited gets no message: it is answered as if it came anew.
     pub async fn pull(self, max: u64, wait: Option<Duration>) -> Result<Pulled, Error> {
         let outcome = self.pull_or_wait(max, wait).await;
-        self.0.state.count(&outcome);
+        self.target.state.count(&outcome);
         outcome
     }
 
     async fn pull_or_wait(&self, max: u64, wait: Option<Duration>) -> Result<Pulled, Error> {
-        let Self(target) = self;
+        let target = &self.target;
         let broker = &target.broker;
         if broker.is_draining() {
             return Err(Error::Unavailable);
@@ -45,16 +49,29 @@ impl Puller {
             // What is out at others now may be due before this one's time is over.
             let due = target.next_due()?.map(|wait| tokio::time::Instant::now() + wait);
             let due = due.filter(|due| *due < until);
-            tokio::select! {
-                () = moved => {}
-                () = tokio::time::sleep_until(due.unwrap_or(until)) => {
-                    if due.is_none() {
-                        return Ok(pulled);
-                    }
-                }
+            let is_over = tokio::select! {
+                () = moved => false,
+                () = tokio::time::sleep_until(due.unwrap_or(until)) => due.is_none(),
                 () = broker.0.draining.cancelled() => return Ok(pulled),
+            };
+            self.readmit()?;
+            if is_over {
+                return Ok(pulled);
             }
         }
+    }
+
+    /// The gate and [`Broker::puller`] once more.
+    fn readmit(&self) -> Result<(), Error> {
+        let Self { target, caller } = self;
+        let admitted = target.broker.readmit(caller).and_then(|caller| {
+            let record = target.broker.subscription_record(target.project, &target.name)?;
+            target.broker.may_pull(&caller, &record)
+        });
+        if matches!(admitted, Err(Error::Forbidden | Error::Unauthorized)) {
+            target.state.count_denied();
+        }
+        admitted
     }
 }
 
@@ -184,17 +201,23 @@ pub(super) fn size_of(message: &MessageRef<'_>) -> u64 {
 impl Broker {
     /// Existence, rights (what is pushed, few may pull), ACL and the topic (`TopicGone`), before the
     /// door reads the body. A pull that these refuse is counted here.
-    pub fn puller(&self, caller: &Caller, name: &SubscriptionName) -> Result<Puller, Error> {
+    pub fn puller<'a>(
+        &self,
+        caller: &'a Caller,
+        name: &SubscriptionName,
+    ) -> Result<Puller<'a>, Error> {
         let (target, record) = self.target(caller.project()?, name)?;
-        let passes = self
-            .passes_push(caller, &record)
-            .and_then(|()| caller.passes(&ProjectRole::Consumer, &record.acl));
-        if let Err(denied) = passes {
+        if let Err(denied) = self.may_pull(caller, &record) {
             target.state.count_denied();
             return Err(denied);
         }
         self.topic_record(target.project, &record.topic).map_err(|_| Error::TopicGone)?;
-        Ok(Puller(target))
+        Ok(Puller { target, caller })
+    }
+
+    fn may_pull(&self, caller: &Caller, record: &SubscriptionRecord) -> Result<(), Error> {
+        self.passes_push(caller, record)?;
+        caller.passes(&ProjectRole::Consumer, &record.acl)
     }
 
     /// Counts a pull that the gate refused, 403 or a token that is not known (so that metrics can say `pull_denied`).

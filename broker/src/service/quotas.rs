@@ -1,9 +1,10 @@
-//! How often somebody may ask, and how much publish: per user and per project, by GCRA. What is
-//! kept (objects, bytes) is bounded where it is made.
+//! How often somebody may ask, and how much publish: per user and per project, by GCRA; and how much
+//! a user may make. What is kept (objects, bytes) is bounded where it is made.
 
 use std::hash::Hash;
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::time::Duration;
 
 use governor::clock::Clock as LimiterClock;
 use governor::middleware::NoOpMiddleware;
@@ -17,6 +18,7 @@ use crate::domain::{ProjectId, UserId};
 
 /// So many seconds' worth passes at once after a silence.
 const BURST_SECONDS: u32 = 10;
+const DAY: Duration = Duration::from_secs(86_400);
 
 /// What an operator bounds; 0 = no bound. Service admins are not bound.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -29,6 +31,9 @@ pub struct Rates {
     pub published_bytes_per_user: u32,
     /// Packed bytes published to one project, a second.
     pub published_bytes_per_project: u32,
+    /// Objects (projects, topics, subscriptions, schemas, snapshots, users) that one user makes, a
+    /// day.
+    pub created_objects_per_user: u32,
 }
 
 /// Which of them was reached.
@@ -42,6 +47,8 @@ pub enum Rate {
     UserBytes,
     /// The project's publishes.
     ProjectBytes,
+    /// The objects that the user makes.
+    UserObjects,
 }
 
 /// The broker's steady clock for the limiters.
@@ -58,6 +65,18 @@ impl LimiterClock for Steady {
 
 type Limiter<K> = RateLimiter<K, HashMapStateStore<K>, Steady, NoOpMiddleware<Nanos>>;
 
+/// So many a second, ten seconds' worth at once; `None`: no bound.
+fn per_second(count: u32) -> Option<Quota> {
+    let burst = NonZeroU32::new(count.saturating_mul(BURST_SECONDS))?;
+    Some(Quota::per_second(NonZeroU32::new(count)?).allow_burst(burst))
+}
+
+/// So many a day, all of them at once; `None`: no bound.
+fn per_day(count: u32) -> Option<Quota> {
+    let burst = NonZeroU32::new(count)?;
+    Some(Quota::with_period(DAY / count)?.allow_burst(burst))
+}
+
 /// One bound, over all who have one.
 struct Bound<K: Hash + Eq + Clone> {
     limiter: Option<Limiter<K>>,
@@ -68,13 +87,10 @@ struct Bound<K: Hash + Eq + Clone> {
 }
 
 impl<K: Hash + Eq + Clone> Bound<K> {
-    fn new(per_second: u32, rate: Rate, clock: &Steady) -> Self {
-        let burst = per_second.saturating_mul(BURST_SECONDS);
-        let quota = NonZeroU32::new(per_second).zip(NonZeroU32::new(burst));
-        let limiter = quota.map(|(per_second, burst)| {
-            let quota = Quota::per_second(per_second).allow_burst(burst);
-            RateLimiter::new(quota, HashMapStateStore::default(), clock.clone())
-        });
+    fn new(quota: Option<Quota>, rate: Rate, clock: &Steady) -> Self {
+        let burst = quota.map_or(0, |quota| quota.burst_size().get());
+        let limiter =
+            quota.map(|quota| RateLimiter::new(quota, HashMapStateStore::default(), clock.clone()));
         Self { limiter, burst, rate, clock: clock.clone() }
     }
 
@@ -108,20 +124,29 @@ pub(super) struct Quotas {
     project_requests: Bound<ProjectId>,
     user_bytes: Bound<UserId>,
     project_bytes: Bound<ProjectId>,
+    user_objects: Bound<UserId>,
 }
 
 impl Quotas {
     pub(super) fn new(rates: Rates, clock: Arc<dyn Clock>) -> Self {
         let clock = Steady(clock);
+        let Rates { requests_per_user, requests_per_project, .. } = rates;
+        let Rates { published_bytes_per_user, published_bytes_per_project, .. } = rates;
+        let objects = per_day(rates.created_objects_per_user);
         Self {
-            user_requests: Bound::new(rates.requests_per_user, Rate::UserRequests, &clock),
-            project_requests: Bound::new(rates.requests_per_project, Rate::ProjectRequests, &clock),
-            user_bytes: Bound::new(rates.published_bytes_per_user, Rate::UserBytes, &clock),
+            user_requests: Bound::new(per_second(requests_per_user), Rate::UserRequests, &clock),
+            project_requests: Bound::new(
+                per_second(requests_per_project),
+                Rate::ProjectRequests,
+                &clock,
+            ),
+            user_bytes: Bound::new(per_second(published_bytes_per_user), Rate::UserBytes, &clock),
             project_bytes: Bound::new(
-                rates.published_bytes_per_project,
+                per_second(published_bytes_per_project),
                 Rate::ProjectBytes,
                 &clock,
             ),
+            user_objects: Bound::new(objects, Rate::UserObjects, &clock),
         }
     }
 
@@ -142,11 +167,17 @@ impl Quotas {
         self.project_bytes.take(&project, bytes)
     }
 
+    /// Takes one object that the user is about to make.
+    pub(super) fn create(&self, user: UserId) -> Result<(), Error> {
+        self.user_objects.take(&user, 1)
+    }
+
     /// Gives back the memory of those who were silent for a while.
     pub(super) fn forget(&self) {
         self.user_requests.forget();
         self.project_requests.forget();
         self.user_bytes.forget();
         self.project_bytes.forget();
+        self.user_objects.forget();
     }
 }

@@ -35,7 +35,8 @@ pub struct Read {
 
 impl Broker {
     /// Up to `most` >= 1 messages of a topic from `from` on, at most what one pull hands out. With
-    /// `wait`, the end waits that long for a publish.
+    /// `wait`, the end waits that long for a publish; who lost its rights meanwhile is answered as if
+    /// it came anew.
     ///
     /// # Errors
     /// No such topic; an offset beyond its end (`OffsetOutOfBounds`); the store.
@@ -70,6 +71,7 @@ impl Broker {
                 () = tokio::time::sleep_until(until) => {}
                 () = self.0.draining.cancelled() => return Err(Error::Unavailable),
             }
+            self.readmit(caller)?;
         }
     }
 

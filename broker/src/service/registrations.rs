@@ -120,7 +120,7 @@ impl Broker {
                 let record = decided(record, RegistrationStatus::Accepted, gift.by());
                 Ok(Plan { writes: vec![users::put(user.clone()), put(record)], answer: user })
             };
-            let user = broker.change(&broker.0.service, gift.by(), plan).await?;
+            let user = broker.make(&broker.0.service, gift.by(), plan).await?;
             Ok((user, gift.into_token()))
         };
         let (user, token) = self.run(work).await?;

@@ -1,6 +1,7 @@
 //! Who may do what: the gate (`ams-contract.md` 1.4).
 
 use super::{Broker, Error, Peer, Route, tokens};
+use crate::domain::records::UserRecord;
 use crate::domain::roles::{ProjectRole, ServiceRole};
 use crate::domain::{ProjectId, ProjectName, UserId, UserName};
 
@@ -15,6 +16,7 @@ pub struct Caller {
     project: Option<ProjectId>,
     route: Route,
     peer: Peer,
+    token_sha256: String,
 }
 
 impl Caller {
@@ -90,8 +92,37 @@ impl Broker {
             return Err(Error::ProjectNotFound);
         }
         let user = state.index.holder(&token).ok_or(Error::Unauthorized)?;
-        let project_roles = found
-            .and_then(|project| user.projects.iter().find(|held| held.project == project.id))
+        let project = found.map(|project| project.id);
+        let caller = self.judge(user, project, (route, peer), token)?;
+        // Whoever may mend what runs away is not held up by it.
+        if !caller.is_service_admin() {
+            self.0.quotas.request(user.id, project)?;
+        }
+        Ok(caller)
+    }
+
+    /// What [`Self::admit`] would say to `caller` now, for verbs that wait: a token may have ended
+    /// meanwhile, or a role. It takes nothing of a rate.
+    pub(super) fn readmit(&self, caller: &Caller) -> Result<Caller, Error> {
+        let state = self.0.service.read();
+        if caller.project.is_some_and(|id| !state.index.projects.contains_key(&id)) {
+            return Err(Error::ProjectNotFound);
+        }
+        let token = caller.token_sha256.clone();
+        let user = state.index.holder(&token).ok_or(Error::Unauthorized)?;
+        self.judge(user, caller.project, (caller.route, caller.peer), token)
+    }
+
+    /// Whether the roles of a token's `user` allow what it asks.
+    fn judge(
+        &self,
+        user: &UserRecord,
+        project: Option<ProjectId>,
+        (route, peer): (Route, Peer),
+        token_sha256: String,
+    ) -> Result<Caller, Error> {
+        let project_roles = project
+            .and_then(|project| user.projects.iter().find(|held| held.project == project))
             .map(|held| held.roles.clone())
             .unwrap_or_default();
         let service_roles = user.service_roles.clone();
@@ -101,18 +132,15 @@ impl Broker {
         if !self.0.settings.roles.allow(route, &project_roles, &service_roles) {
             return Err(Error::Forbidden);
         }
-        // Whoever may mend what runs away is not held up by it.
-        if !service_roles.contains(&ServiceRole::ServiceAdmin) {
-            self.0.quotas.request(user.id, found.map(|project| project.id))?;
-        }
         Ok(Caller {
             user: user.id,
             name: user.name.clone(),
             project_roles,
             service_roles,
-            project: found.map(|project| project.id),
+            project,
             route,
             peer,
+            token_sha256,
         })
     }
 

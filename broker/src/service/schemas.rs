@@ -69,17 +69,11 @@ impl Broker {
         }
         let (kind, definition) = compiled(language, definition.as_deref().unwrap_or("null"))?;
         let (broker, by, wanted) = (self.clone(), self.by(caller), name.clone());
-        let (quota, id) = (self.0.settings.objects_per_project, SchemaId::random());
+        let id = SchemaId::random();
         let work = async move {
-            let plan = |state: &Versioned<ProjectIndex>| {
-                if cell.is_gone() {
-                    return Err(Error::ProjectNotFound);
-                }
+            let plan = broker.within_quota(&cell, |state: &Versioned<ProjectIndex>| {
                 if state.index.schema(&wanted).is_some() {
                     return Err(Error::SchemaExists);
-                }
-                if state.index.objects() >= quota {
-                    return Err(Error::ObjectQuota);
                 }
                 let record = SchemaRecord {
                     id,
@@ -91,8 +85,8 @@ impl Broker {
                     created_by: by.user,
                 };
                 Ok(Plan { writes: vec![put(record)], answer: () })
-            };
-            broker.change(&cell, &by, plan).await
+            });
+            broker.make(&cell, &by, plan).await
         };
         self.run(work).await?;
         self.schema(caller, name)

@@ -59,16 +59,9 @@ impl Broker {
             let topic = place.topic.ok_or(Error::TopicGone)?;
             let position = place.facts.progress.position;
             let cell = broker.project_cell(project)?;
-            let quota = broker.0.settings.objects_per_project;
-            let plan = |state: &Versioned<ProjectIndex>| {
-                if cell.is_gone() {
-                    return Err(Error::ProjectNotFound);
-                }
+            let plan = broker.within_quota(&cell, |state: &Versioned<ProjectIndex>| {
                 if state.index.snapshots.contains_key(&name) {
                     return Err(Error::SnapshotExists);
-                }
-                if state.index.objects() >= quota {
-                    return Err(Error::ObjectQuota);
                 }
                 let made = SnapshotRecord {
                     name: name.clone(),
@@ -82,8 +75,8 @@ impl Broker {
                 };
                 let write = (snapshot_key(&name), Some(Record::Snapshot(made.clone())));
                 Ok(Plan { writes: vec![write], answer: made })
-            };
-            broker.change(&cell, &by, plan).await
+            });
+            broker.make(&cell, &by, plan).await
         };
         let made = self.run(work).await?;
         Ok(view(&self.project_name(project)?, &made))

@@ -110,20 +110,13 @@ impl Broker {
         // after its creation was answered, and nothing it starts at can be undone.
         let head = self.0.store.head(topic.id).await?.ok_or(Error::TopicNotFound)?;
         let id = SubscriptionId::random();
-        let quota = self.0.settings.objects_per_project;
-        let plan = |state: &Versioned<ProjectIndex>| {
-            if cell.is_gone() {
-                return Err(Error::ProjectNotFound);
-            }
+        let plan = self.within_quota(&cell, |state: &Versioned<ProjectIndex>| {
             let present = state.index.topic(&new.topic).ok_or(Error::TopicNotFound)?;
             if state.index.subscriptions.contains_key(name) {
                 return Err(Error::SubscriptionExists);
             }
             if present.id != topic.id {
                 return Ok(Plan { writes: Vec::new(), answer: None });
-            }
-            if state.index.objects() >= quota {
-                return Err(Error::ObjectQuota);
             }
             let record = SubscriptionRecord {
                 id,
@@ -143,9 +136,9 @@ impl Broker {
                 push: push.clone(),
             };
             Ok(Plan { writes: vec![put(record.clone())], answer: Some(record) })
-        };
+        });
         self.insert_subscription_state(id, None);
-        let made = self.change(&cell, by, plan).await;
+        let made = self.make(&cell, by, plan).await;
         if !matches!(made, Ok(Some(_)) | Err(Error::Unavailable)) {
             self.remove_subscription_state(id);
         }

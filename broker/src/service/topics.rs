@@ -78,17 +78,10 @@ impl Broker {
             self.finish_deletion(&cell, &old, &self.by_itself("topics:delete")).await?;
         }
         let life = TopicId::random();
-        let quota = self.0.settings.objects_per_project;
-        let plan = |state: &Versioned<ProjectIndex>| {
-            if cell.is_gone() {
-                return Err(Error::ProjectNotFound);
-            }
+        let plan = self.within_quota(&cell, |state: &Versioned<ProjectIndex>| {
             let schema = schema.as_ref().map(|name| schema_id(&state.index, name)).transpose()?;
             if state.index.topics.contains_key(&name) {
                 return Err(Error::TopicExists);
-            }
-            if state.index.objects() >= quota {
-                return Err(Error::ObjectQuota);
             }
             let record = TopicRecord {
                 id: life,
@@ -111,9 +104,10 @@ impl Broker {
                 (subscription_key(&waiting.name), Some(record))
             }));
             Ok(Plan { writes, answer: record })
-        };
+        });
         // Asked twice: before the log is made, so that a refusal costs nothing, and when it counts.
         plan(&cell.read())?;
+        self.count_object(&by)?;
         let store = &self.0.store;
         let mut retry = self.retry();
         let made = self.settle(&mut retry, || store.create(life)).await?;

@@ -15,6 +15,9 @@ use crate::domain::roles::{ProjectRole, ServiceRole};
 use crate::domain::{ProjectId, UserId, UserName};
 use crate::store::By;
 
+/// The user that every start makes sure of.
+const ADMIN: &str = "admin";
+
 /// What every new user gets, and from whom.
 pub(super) struct Gift {
     token: String,
@@ -27,7 +30,7 @@ impl Broker {
     /// where that differs and is not empty. If nobody is service_admin any more, `admin` is again: no verb guards the last one.
     /// Answers its token's text.
     pub async fn ensure_admin(&self, email: &str) -> Result<String, Error> {
-        let name: UserName = "admin".parse()?;
+        let name: UserName = ADMIN.parse()?;
         let (present, orphaned) = {
             let state = self.0.service.read();
             (state.index.user(&name).cloned(), !has_admin(&state.index))
@@ -49,6 +52,18 @@ impl Broker {
         };
         let (_, token) = self.insert_user(name, new, self.by_itself("users:create")).await?;
         Ok(token)
+    }
+
+    /// Resolves with the text of the token of the user `admin` once that was refreshed; at once if
+    /// it was since this was asked last.
+    ///
+    /// # Errors
+    /// There is no such user any more, or its token cannot be unsealed.
+    pub async fn fresh_admin_token(&self) -> Result<String, Error> {
+        self.0.admin_refreshed.notified().await;
+        let name: UserName = ADMIN.parse()?;
+        let user = self.0.service.read().index.user(&name).cloned().ok_or(Error::UserNotFound)?;
+        self.0.seal.unseal(&user.token_sealed)
     }
 
     async fn mend_admin(&self, id: UserId, email: String) -> Result<(), Error> {
@@ -164,7 +179,7 @@ impl Broker {
                 let user = gift.judge(state, &broker.0.settings.roles, &name, &new)?;
                 Ok(Plan { writes: vec![put(user.clone())], answer: Arc::new(user) })
             };
-            let user = broker.change(&broker.0.service, &gift.by, plan).await?;
+            let user = broker.make(&broker.0.service, &gift.by, plan).await?;
             Ok((user, gift.token))
         };
         self.run(work).await
@@ -215,6 +230,9 @@ impl Broker {
                 Ok(Plan { writes: vec![put(user.clone())], answer: user })
             };
             let user = broker.change(&broker.0.service, &gift.by, plan).await?;
+            if user.name.as_str() == ADMIN {
+                broker.0.admin_refreshed.notify_one();
+            }
             Ok((user, gift.token))
         };
         let (user, token) = self.run(work).await?;

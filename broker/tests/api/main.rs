@@ -20,6 +20,7 @@ mod projects;
 mod push;
 mod rights;
 mod routing;
+mod schemas;
 mod subscriptions;
 mod tls;
 mod topics;

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
-use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
+use uuid::Uuid;
 
 use super::names::{Name, pair};
 use super::options::Output;
+use super::retry::Pause;
 use super::server::CallError;
 use super::session::{Session, elements};
 use super::source::{Cut, Message, Origin, Source};
@@ -61,11 +62,28 @@ pub(crate) struct Options {
 /// What the reader hands over.
 type Item = Result<Message, (Origin, String)>;
 
+/// How long a request whose outcome is not known is sent again: well below the ten minutes for
+/// which its key is remembered.
+const AGAIN: Duration = Duration::from_secs(120);
+
+/// Whether requests are sent under keys, so that one may be sent again.
+struct Sender<'a> {
+    session: &'a Session,
+    /// Below `/v1/`.
+    path: String,
+    has_keys: bool,
+}
+
 /// Publishes everything, or says from where on it did not.
 pub(super) async fn run(session: &Session, options: &Options) -> Result<(), Failure> {
     let sources = Source::all(&options.text, &options.files)?;
     let path = session.topic(options.topic.as_str()).await?;
     let mut items = read(sources, options);
+    let mut sender = Sender {
+        session,
+        path: format!("{path}:publish"),
+        has_keys: session.server.takes_keys().await,
+    };
     let bar = bar();
     let mut published = 0_u64;
     let outcome = loop {
@@ -73,7 +91,7 @@ pub(super) async fn run(session: &Session, options: &Options) -> Result<(), Fail
         if let Some(first) = batch.first() {
             let first = first.origin.clone();
             let count = batch.len() as u64;
-            match send(session, &path, batch).await {
+            match sender.send(batch, &bar).await {
                 Ok(ids) => {
                     if options.ids {
                         bar.suspend(|| print::lines(&ids))?;
@@ -81,7 +99,7 @@ pub(super) async fn run(session: &Session, options: &Options) -> Result<(), Fail
                     published += count;
                     bar.set_position(published);
                 }
-                Err(error) => break Err(refused(session, &error, published, count, &first)),
+                Err(refused) => break Err(refused.failure(session, published, count, &first)),
             }
         }
         match end {
@@ -157,32 +175,74 @@ async fn gather(items: &mut mpsc::Receiver<Item>, most: usize) -> (Vec<Message>,
     (batch, End::None)
 }
 
-async fn send(
-    session: &Session,
-    path: &str,
-    batch: Vec<Message>,
-) -> Result<Vec<String>, CallError> {
-    let messages: Vec<Value> = batch.into_iter().map(|message| message.json).collect();
-    let body = json!({"messages": messages});
-    let verb = format!("{path}:publish");
-    let mut answer = session.server.call(Method::POST, &verb, &[], Some(&body)).await?;
-    let ids = elements(&mut answer, "messageIds");
-    Ok(ids.iter().filter_map(Value::as_str).map(str::to_owned).collect())
+impl Sender<'_> {
+    /// Publishes a batch; where that is safe, again until it is known what became of it.
+    async fn send(
+        &mut self,
+        batch: Vec<Message>,
+        bar: &ProgressBar,
+    ) -> Result<Vec<String>, Refused> {
+        let messages: Vec<Value> = batch.into_iter().map(|message| message.json).collect();
+        let body = json!({"messages": messages}).to_string();
+        let mut key = self.has_keys.then(|| Uuid::new_v4().to_string());
+        let (begun, mut pause) = (Instant::now(), Pause::default());
+        let mut unknown = false;
+        loop {
+            let server = &self.session.server;
+            let error = match server.post_once(&self.path, body.clone(), key.as_deref()).await {
+                Ok(mut answer) => {
+                    let ids = elements(&mut answer, "messageIds");
+                    return Ok(ids.iter().filter_map(Value::as_str).map(str::to_owned).collect());
+                }
+                Err(error) => error,
+            };
+            if !unknown && key.is_some() && is_out_of_keys(&error) {
+                // Nothing was done: it can go on as if there were no keys.
+                self.has_keys = false;
+                key = None;
+                continue;
+            }
+            unknown |= error.may_have_happened();
+            let may_pass = error.may_pass() && !has_no_room(&error);
+            if !unknown || key.is_none() || !may_pass || begun.elapsed() >= AGAIN {
+                return Err(Refused { error, unknown });
+            }
+            let pause = pause.next();
+            bar.suspend(|| print::note(&format!("{error}; sent again in {} s", pause.as_secs())));
+            sleep(pause).await;
+        }
+    }
 }
 
-fn refused(
-    session: &Session,
-    error: &CallError,
-    published: u64,
-    count: u64,
-    first: &Origin,
-) -> Failure {
-    let doubt = match error.may_have_happened() {
-        true => format!("\n  whether the {count} from {first} on were published is not known"),
-        false => String::new(),
-    };
-    let advice = session.advice(error);
-    Failure::Other(format!("{error}{advice}{doubt}\n  {}", go_on(published, first)))
+/// Whether the topic remembers as many keys as it can.
+fn is_out_of_keys(error: &CallError) -> bool {
+    matches!(error, CallError::Refused { code: 429, message, .. } if message.contains("Idempotency-Keys"))
+}
+
+/// Whether the server is full, which does not pass by itself.
+fn has_no_room(error: &CallError) -> bool {
+    matches!(error, CallError::Refused { code: 503, status, .. } if status == "RESOURCE_EXHAUSTED")
+}
+
+/// A batch that was not published, or of which that is not known.
+struct Refused {
+    /// What came last.
+    error: CallError,
+    /// One of its requests may have been done.
+    unknown: bool,
+}
+
+impl Refused {
+    /// In words, with what was published before it and where to go on.
+    fn failure(self, session: &Session, published: u64, count: u64, first: &Origin) -> Failure {
+        let Self { error, unknown } = self;
+        let doubt = match unknown {
+            true => format!("\n  whether the {count} from {first} on were published is not known"),
+            false => String::new(),
+        };
+        let advice = session.advice(&error);
+        Failure::Other(format!("{error}{advice}{doubt}\n  {}", go_on(published, first)))
+    }
 }
 
 fn go_on(published: u64, from: &Origin) -> String {

@@ -4,13 +4,15 @@ use std::path::Path;
 use std::time::Duration;
 
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
-use reqwest::{Certificate, Method, Url, redirect};
+use reqwest::{Certificate, Method, RequestBuilder, Url, redirect};
 use serde_json::Value;
 
 use super::place::Place;
 use super::table::printable;
 use crate::failure::Failure;
 
+/// The head of a publish that is done once under one key, however often it is sent.
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
 /// How long a connection may take to open.
 const CONNECT: Duration = Duration::from_secs(10);
 /// How long a call may take: more than the longest waiting pull (60 s).
@@ -141,25 +143,73 @@ impl Server {
         let url = format!("{}/v1/{path}", self.base);
         let url = Url::parse_with_params(&url, query)
             .map_err(|error| CallError::Unreachable(error.to_string()))?;
-        let mut request = self.http.request(method, url);
-        if let Some(body) = body {
-            let json = HeaderValue::from_static("application/json");
-            request = request.header(reqwest::header::CONTENT_TYPE, json).body(body.to_string());
-        }
-        let answer = request.send().await.map_err(|error| {
-            let text = causes(&error);
-            if error.is_connect() || error.is_builder() {
-                CallError::Unreachable(text)
-            } else {
-                CallError::Lost(text)
-            }
-        })?;
-        let code = answer.status().as_u16();
-        let retry_after = answer.headers().get(RETRY_AFTER);
-        let retry_after = retry_after.and_then(|value| value.to_str().ok()?.parse().ok());
-        let body = answer.bytes().await.map_err(|error| CallError::Lost(causes(&error)))?;
-        result(code, retry_after, &body)
+        let request = self.http.request(method, url);
+        let request = match body {
+            Some(body) => with_json(request, body.to_string()),
+            None => request,
+        };
+        answer(request).await
     }
+
+    /// `POST` of the JSON text `body` to `path` below `/v1/`; with a `key`, to a server that
+    /// [takes such keys](Self::takes_keys), the same again is done once.
+    pub(super) async fn post_once(
+        &self,
+        path: &str,
+        body: String,
+        key: Option<&str>,
+    ) -> Result<Value, CallError> {
+        let request = with_json(self.http.post(format!("{}/v1/{path}", self.base)), body);
+        answer(match key {
+            Some(key) => request.header(IDEMPOTENCY_KEY, key),
+            None => request,
+        })
+        .await
+    }
+
+    /// Whether the server says of itself that a publish may have an `Idempotency-Key`. Another AMS
+    /// knows none, and has no such document.
+    pub(super) async fn takes_keys(&self) -> bool {
+        let document = answer(self.http.get(format!("{}/openapi.json", self.base))).await;
+        document.is_ok_and(|document| has_keys(&document))
+    }
+}
+
+/// Whether the OpenAPI document names an `Idempotency-Key` in the head of a publish.
+fn has_keys(document: &Value) -> bool {
+    let publish = document
+        .get("paths")
+        .and_then(|paths| paths.get("/v1/projects/{project}/topics/{topic}:publish"));
+    let parameters = publish.and_then(|path| path.pointer("/post/parameters")?.as_array());
+    parameters.into_iter().flatten().any(|parameter| {
+        let at = parameter.get("$ref").and_then(Value::as_str).unwrap_or_default();
+        let parameter = document.pointer(at.trim_start_matches('#')).filter(|_| !at.is_empty());
+        let text = |key: &str| parameter?.get(key)?.as_str();
+        text("in") == Some("header")
+            && text("name").is_some_and(|name| name.eq_ignore_ascii_case(IDEMPOTENCY_KEY))
+    })
+}
+
+fn with_json(request: RequestBuilder, body: String) -> RequestBuilder {
+    let json = HeaderValue::from_static("application/json");
+    request.header(reqwest::header::CONTENT_TYPE, json).body(body)
+}
+
+/// What comes of `request`.
+async fn answer(request: RequestBuilder) -> Result<Value, CallError> {
+    let answer = request.send().await.map_err(|error| {
+        let text = causes(&error);
+        if error.is_connect() || error.is_builder() {
+            CallError::Unreachable(text)
+        } else {
+            CallError::Lost(text)
+        }
+    })?;
+    let code = answer.status().as_u16();
+    let retry_after = answer.headers().get(RETRY_AFTER);
+    let retry_after = retry_after.and_then(|value| value.to_str().ok()?.parse().ok());
+    let body = answer.bytes().await.map_err(|error| CallError::Lost(causes(&error)))?;
+    result(code, retry_after, &body)
 }
 
 /// What an answer says.
@@ -228,6 +278,25 @@ mod tests {
         let local = |text: &str| is_loopback(&Url::parse(text).unwrap());
         assert!(local("https://localhost:1") && local("http://127.0.0.9") && local("http://[::1]"));
         assert!(!local("https://localhost.example.org") && !local("https://10.0.0.1"));
+    }
+
+    #[test]
+    fn keys_are_used_where_the_document_of_the_server_has_them() {
+        let document = |parameters: Value| {
+            serde_json::json!({
+                "paths": {"/v1/projects/{project}/topics/{topic}:publish":
+                    {"post": {"parameters": parameters}}},
+                "components": {"parameters": {
+                    "project": {"name": "project", "in": "path"},
+                    "key": {"name": "Idempotency-Key", "in": "header"}}},
+            })
+        };
+        let named =
+            |name: &str| serde_json::json!({"$ref": format!("#/components/parameters/{name}")});
+        assert!(has_keys(&document(Value::Array(vec![named("project"), named("key")]))));
+        assert!(!has_keys(&document(Value::Array(vec![named("project"), named("none")]))));
+        assert!(!has_keys(&document(Value::Null)));
+        assert!(!has_keys(&Value::Null));
     }
 
     #[test]

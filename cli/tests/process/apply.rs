@@ -20,10 +20,13 @@ alert = { stallAfter = '15m', contacts = ['a@example.org'] }
 
 [topics.plain]
 
+[topics.undelivered]
+
 [subscriptions.oncall]
 topic = 'alarms'
 ackDeadlineSeconds = 30
 ackMode = 'individual'
+deadLetterPolicy = { deadLetterTopic = 'undelivered', maxDeliveryAttempts = 7 }
 acl = ['alice']
 
 [subscriptions.all]
@@ -47,7 +50,7 @@ fn a_project_becomes_what_the_file_says_and_stays_so() {
     assert_eq!(house.good("topic list").lines().count(), 1, "nothing was made");
     // Nobody can be asked.
     assert!(house.bad("apply p.toml", "y\n", 2).contains("--yes"));
-    assert!(house.good("apply p.toml --yes").ends_with("7 changed\n"));
+    assert!(house.good("apply p.toml --yes").ends_with("8 changed\n"));
     assert_eq!(house.good("apply p.toml --yes"), "nothing to do\n");
     assert_eq!(house.good("apply p.toml"), "nothing to do\n");
     let topic = house.good("topic show alarms");
@@ -56,7 +59,10 @@ fn a_project_becomes_what_the_file_says_and_stays_so() {
     }
     assert_eq!(house.good("acl show topic alarms"), "alice\n");
     assert_eq!(house.good("acl show sub oncall"), "alice\n");
-    assert!(house.good("sub show oncall").contains("individual"));
+    let oncall = house.good("sub show oncall");
+    for word in ["individual", "topics/undelivered", "maxDeliveryAttempts", "7"] {
+        assert!(oncall.contains(word), "{oncall}");
+    }
 
     // What others changed is changed back, and nothing else.
     house.good("topic retention alarms --retention 1d --retention-bytes 1000000");
@@ -101,6 +107,10 @@ fn what_cannot_be_changes_nothing_and_a_failure_in_the_middle_says_how_far_it_ca
     assert!(error.contains("nothing was changed"), "{error}");
     assert!(error.contains("ams sub delete all"), "{error}");
     assert_eq!(house.good("sub list").lines().count(), 2);
+    // Its dead letters would have nowhere to go.
+    let lost = FILE.replace("[topics.undelivered]", "");
+    let error = house.bad("apply - --yes", &lost, 1);
+    assert!(error.contains("there is no topic undelivered"), "{error}");
     house.good("sub delete all");
 
     // The server does not take the second one's definition.

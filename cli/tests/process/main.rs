@@ -21,6 +21,7 @@ mod follow;
 #[allow(dead_code, reason = "shared with the fault tests")]
 mod harness;
 mod house;
+mod lost;
 mod repair;
 mod start;
 mod status;

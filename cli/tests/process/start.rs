@@ -2,11 +2,11 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::harness::{Ams, FREE_PORTS, page, run};
+use crate::harness::{Ams, FREE_PORTS, PATIENCE, page, run};
 
 fn mode(path: &Path) -> u32 {
     std::fs::metadata(path).unwrap().permissions().mode() & 0o777
@@ -126,4 +126,30 @@ async fn a_plain_listener_is_told_too_and_ctrl_c_ends_with_0() {
     let ams = Ams::start(&dir, &arguments, &[]);
     assert!(ams.lines.iter().all(|line| !line.contains("plain")), "{:?}", ams.lines);
     ams.api().call(reqwest::Method::GET, "projects/P/topics/t", json!({})).await;
+}
+
+#[tokio::test]
+async fn the_admins_token_is_in_its_file_after_it_was_refreshed_too() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path().join("data");
+    let file = dir.join("admin.token");
+    let ams = Ams::start(&dir, &[&["broker"], &FREE_PORTS[..2]].concat(), &[]);
+    let token = |answer: &serde_json::Value| answer["token"].as_str().unwrap().to_owned();
+    for _ in 0..2 {
+        let before = ams.api();
+        before.post("users/bob", json!({})).await;
+        let bobs = token(&before.post("users/bob:refreshToken", json!({})).await);
+        let fresh = token(&before.post("users/admin:refreshToken", json!({})).await);
+        // It is written behind the answer.
+        let begun = Instant::now();
+        while std::fs::read_to_string(&file).unwrap() != fresh && begun.elapsed() < PATIENCE {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), fresh);
+        assert_ne!(fresh, bobs);
+        assert_eq!(mode(&file), 0o600);
+        let refused = before.try_call(reqwest::Method::GET, "users/bob", &json!({})).await.unwrap();
+        assert_eq!(refused.0, 401, "{refused:?}");
+        ams.api().call(reqwest::Method::DELETE, "users/bob", json!({})).await;
+    }
 }

@@ -117,7 +117,7 @@ fn figures_of_a_project_are_the_latest_and_go_with_it() {
     whole(&mut series);
     let of = |sequence, at, bytes| {
         let point = Point { value: Value::Count(bytes), ..stored() };
-        let record = Record { id: PROJECT, version: 0, started_at: NOW, points: vec![point] };
+        let record = Record::new(PROJECT, 0, NOW, vec![point]);
         Report { projects: vec![record], ..report(sequence, at, vec![]) }
     };
     let bytes = |series: &Series| {

@@ -127,6 +127,10 @@ fn success(row: &'static Row, told: &Told) -> Value {
     let mut response = Map::new();
     let (description, content) = match told.answer {
         Answer::Empty => ("Done. The body is empty.", None),
+        Answer::EmptyOr(schema) => (
+            "Done. The body is empty, or tells what became of pushing.",
+            Some(json!({ "application/json": of_schema(schema) })),
+        ),
         Answer::Json(schema) => ("Done.", Some(json!({ "application/json": of_schema(schema) }))),
         Answer::Html => {
             ("A page.", Some(json!({ "text/html": { "schema": { "type": "string" } } })))
@@ -147,15 +151,7 @@ fn success(row: &'static Row, told: &Told) -> Value {
 fn links(row: &'static Row) -> Map<String, Value> {
     let mut links = Map::new();
     match row.route() {
-        Some(
-            Route::ProjectsCreate
-            | Route::ProjectsCreateUser
-            | Route::SubscriptionsCreate
-            | Route::SnapshotsCreate
-            | Route::TopicsCreate
-            | Route::SchemasCreate
-            | Route::UsersCreate,
-        ) => {
+        Some(route) if refused::makes(route) => {
             let own: Vec<_> = super::variables(row.pattern).collect();
             let parameters: Map<String, Value> = own
                 .iter()

@@ -34,6 +34,9 @@ pub(super) fn all(
             refusals.push(Refusal::Fact(Error::Rate(Bounded::ProjectRequests, 1)));
         }
     }
+    if route.is_some_and(|route| makes(route) || route == Route::RegistrationsAcceptNewUser) {
+        refusals.push(Refusal::Fact(Error::Rate(Bounded::UserObjects, 1)));
+    }
     refusals.extend(told.refusals.iter().cloned());
     if !matches!(told.body, Body::Unread) {
         let size = NUMBER;
@@ -54,6 +57,20 @@ pub(super) fn all(
         refusals.push(Refusal::Panicked);
     }
     refusals
+}
+
+/// Whether a route makes what its path names.
+pub(super) const fn makes(route: Route) -> bool {
+    matches!(
+        route,
+        Route::ProjectsCreate
+            | Route::ProjectsCreateUser
+            | Route::SubscriptionsCreate
+            | Route::SnapshotsCreate
+            | Route::TopicsCreate
+            | Route::SchemasCreate
+            | Route::UsersCreate
+    )
 }
 
 /// The refusals as responses, by status.

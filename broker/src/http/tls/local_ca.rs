@@ -28,6 +28,10 @@ const LIFE: Duration = Duration::from_secs(396 * 86_400);
 const CA_LIFE: Duration = Duration::from_secs(3_650 * 86_400);
 /// For clients whose clock is behind ours.
 const BACKDATED: Duration = Duration::from_secs(3_600);
+/// A CA that becomes valid later than this was made under a clock that was ahead.
+const AHEAD: Duration = Duration::from_secs(86_400);
+/// 2026-11-01: a clock before it is behind, and judges nobody.
+const EARLIEST: Time = Time::from_secs(1_793_491_200);
 
 /// The CA in a directory: `ca.pem`, `ca.key`, `server.pem`, `server.key`.
 #[derive(Debug)]
@@ -37,15 +41,45 @@ pub(super) struct LocalCa {
 }
 
 impl LocalCa {
-    /// Makes the CA if there is none. `extra` names are comma-separated.
+    /// Makes the CA if there is none, or one that no client takes yet because the clock was ahead when
+    /// it was made; that one is kept beside it. `extra` names are comma-separated.
     pub(super) fn open(dir: &Path, extra: &str, now: Time) -> Result<Self, TlsError> {
         let ca = Self { dir: dir.to_owned(), names: names(extra)? };
         files::make_dir(dir).map_err(|source| TlsError::File { path: dir.to_owned(), source })?;
         // The certificate is written last: without it the key is nobody's.
         if !ca.ca_certificate().exists() {
             ca.found(now)?;
+        } else if now >= EARLIEST && ca.valid_from()? > now.plus(AHEAD) {
+            ca.set_aside()?;
+            ca.found(now)?;
+            let file = ca.ca_certificate();
+            tracing::warn!(file = %file.display(), "the CA was made while the clock was ahead: there is a new one to trust");
         }
         Ok(ca)
+    }
+
+    fn valid_from(&self) -> Result<Time, TlsError> {
+        let path = self.ca_certificate();
+        let der = CertificateDer::from_pem_file(&path)
+            .map_err(|error| TlsError::content(&path, error))?;
+        let (_, certificate) = x509_parser::parse_x509_certificate(&der)
+            .map_err(|error| TlsError::content(&path, error))?;
+        let seconds = certificate.validity().not_before.timestamp();
+        Ok(Time::from_secs(u64::try_from(seconds).unwrap_or_default()))
+    }
+
+    /// Key and certificate become `ca.key.old` and `ca.pem.old`: should it be the present clock that
+    /// is wrong, they can be put back.
+    fn set_aside(&self) -> Result<(), TlsError> {
+        for name in ["ca.key", "ca.pem"] {
+            let path = self.dir.join(name);
+            match std::fs::rename(&path, self.dir.join(format!("{name}.old"))) {
+                // A crash in between: it is there already.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                done => done.map_err(|source| TlsError::File { path, source })?,
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn ca_certificate(&self) -> PathBuf {

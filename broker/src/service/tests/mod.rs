@@ -24,6 +24,7 @@ mod rates;
 mod read;
 mod requests;
 mod retention;
+mod revoked;
 mod rights;
 mod users;
 

@@ -88,9 +88,22 @@ pub(super) struct Subscription {
     #[serde(default)]
     pub(super) ack_mode: Option<AckMode>,
     #[serde(default)]
+    pub(super) dead_letter_policy: Option<DeadLetterPolicy>,
+    #[serde(default)]
     pub(super) acl: Option<BTreeSet<Name>>,
     #[serde(default)]
     pub(super) alert: Option<AlertSettings>,
+}
+
+/// Where a message goes that nobody acknowledges.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(super) struct DeadLetterPolicy {
+    /// Another topic of the project.
+    pub(super) dead_letter_topic: Name,
+    /// 1 to 100; without it the server's own.
+    #[serde(default)]
+    pub(super) max_delivery_attempts: Option<u64>,
 }
 
 /// What an acknowledgement means.
@@ -173,6 +186,17 @@ fn parse(text: &str, beside: &Path) -> Result<Document, String> {
         if subscription.ack_deadline_seconds.is_some_and(|seconds| !(1..=600).contains(&seconds)) {
             return Err(format!("subscription {name}: ackDeadlineSeconds is 1 to 600"));
         }
+        let Some(policy) = &subscription.dead_letter_policy else { continue };
+        if policy.max_delivery_attempts.is_some_and(|attempts| !(1..=100).contains(&attempts)) {
+            return Err(format!("subscription {name}: maxDeliveryAttempts is 1 to 100"));
+        }
+        if policy.dead_letter_topic.as_str() == subscription.topic.as_str() {
+            return Err(format!("subscription {name}: deadLetterTopic must be another topic"));
+        }
+        if subscription.ack_mode != Some(AckMode::Individual) {
+            let text = "deadLetterPolicy needs `ackMode = \"individual\"`";
+            return Err(format!("subscription {name}: {text}"));
+        }
     }
     Ok(document)
 }
@@ -209,6 +233,24 @@ mod tests {
             ("[subscriptions.s]", "topic"),
             ("[subscriptions.s]\ntopic = 't'\nackMode = 'both'", "both"),
             ("[subscriptions.s]\ntopic = 't'\nackDeadlineSeconds = 0", "1 to 600"),
+            (
+                "[subscriptions.s]\ntopic = 't'\ndeadLetterPolicy = {deadLetterTopic = 'd'}",
+                "needs `ackMode",
+            ),
+            (
+                "[subscriptions.s]\ntopic = 't'\nackMode = 'individual'\n\
+                 deadLetterPolicy = {deadLetterTopic = 't'}",
+                "another topic",
+            ),
+            (
+                "[subscriptions.s]\ntopic = 't'\nackMode = 'individual'\n\
+                 deadLetterPolicy = {deadLetterTopic = 'd', maxDeliveryAttempts = 101}",
+                "1 to 100",
+            ),
+            (
+                "[subscriptions.s]\ntopic = 't'\ndeadLetterPolicy = {maxDeliveryAttempts = 5}",
+                "deadLetterTopic",
+            ),
             ("[schemas.a]\ntype = 'xml'", "xml"),
             ("[schemas.a]\ntype = 'json'", "must define"),
             ("[schemas.a]\ntype = 'json'\nfile = 'none.json'", "none.json"),

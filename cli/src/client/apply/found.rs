@@ -43,9 +43,17 @@ pub(super) struct Subscription {
     pub(super) topic: String,
     pub(super) ack_deadline_seconds: u64,
     pub(super) ack_mode: String,
+    pub(super) dead_letters: Option<DeadLetters>,
     /// Empty where nobody asks.
     pub(super) acl: BTreeSet<String>,
     pub(super) alert: AlertSettings,
+}
+
+/// Where a message goes that nobody acknowledges, and after how many attempts.
+#[derive(Debug)]
+pub(super) struct DeadLetters {
+    pub(super) topic: String,
+    pub(super) attempts: u64,
 }
 
 /// Asks for what `wanted` must be compared with, in `project`.
@@ -91,12 +99,21 @@ pub(super) async fn find(
                 .unwrap_or_default(),
             // It is only shown where it is not the usual one.
             ack_mode: if mode.is_empty() { String::from("cumulative") } else { mode },
+            dead_letters: value.get("deadLetterPolicy").map(dead_letters),
             acl: acl(session, &format!("{base}/subscriptions/{name}"), asked).await?,
             alert: alert(session, &value)?,
         };
         found.subscriptions.insert(name, subscription);
     }
     Ok(found)
+}
+
+fn dead_letters(policy: &Value) -> DeadLetters {
+    let attempts = policy.get("maxDeliveryAttempts").and_then(Value::as_u64);
+    DeadLetters {
+        topic: short(&text(policy, "deadLetterTopic")).to_owned(),
+        attempts: attempts.unwrap_or_default(),
+    }
 }
 
 async fn acl(session: &Session, path: &str, asked: bool) -> Result<BTreeSet<String>, Failure> {

@@ -7,7 +7,7 @@ use reqwest::Method;
 use serde_json::{Map, Value, json};
 
 use super::file::{self, Document, Unless};
-use super::found::{self, Found};
+use super::found::{self, DeadLetters, Found};
 use crate::client::names::Name;
 
 /// One call, and what it means.
@@ -219,19 +219,30 @@ impl Plan<'_> {
                 body.insert(String::from("ackMode"), json!(mode.as_str()));
                 parts.push(format!("ackMode {}", mode.as_str()));
             }
+            if let Some(policy) = &wanted.dead_letter_policy {
+                let to = policy.dead_letter_topic.as_str();
+                let mut dead_letters = Map::new();
+                dead_letters.insert("deadLetterTopic".into(), json!(self.path("topic", to)));
+                parts.push(format!("deadLetterTopic {to}"));
+                if let Some(attempts) = policy.max_delivery_attempts {
+                    dead_letters.insert("maxDeliveryAttempts".into(), json!(attempts));
+                    parts.push(format!("maxDeliveryAttempts {attempts}"));
+                }
+                body.insert("deadLetterPolicy".into(), Value::Object(dead_letters));
+            }
             self.make("subscription", name, parts, body, wanted.alert.as_ref());
             return self.acl("subscription", name, wanted.acl.as_ref(), &BTreeSet::new());
         };
         let mode = wanted.ack_mode.map_or(found.ack_mode.as_str(), |mode| mode.as_str());
-        for (what, old, new) in
-            [("topic", found.topic.as_str(), topic), ("ackMode", found.ack_mode.as_str(), mode)]
-        {
-            if old != new {
-                self.refusals.push(format!(
-                    "subscription {name}: its {what} is {old} and cannot become {new}: give the new \
-                     one another name, or delete it first (`ams sub delete {name}`), which forgets \
-                     its position"
-                ));
+        self.stays(name, "topic", &found.topic, topic);
+        self.stays(name, "ackMode", &found.ack_mode, mode);
+        if let Some(policy) = &wanted.dead_letter_policy {
+            let old = found.dead_letters.as_ref();
+            let to = old.map_or("(none)", |old| old.topic.as_str());
+            self.stays(name, "deadLetterTopic", to, policy.dead_letter_topic.as_str());
+            if let (Some(old), Some(attempts)) = (old, policy.max_delivery_attempts) {
+                let (old, new) = (old.attempts.to_string(), attempts.to_string());
+                self.stays(name, "maxDeliveryAttempts", &old, &new);
             }
         }
         if let Some(seconds) = wanted.ack_deadline_seconds
@@ -243,6 +254,17 @@ impl Plan<'_> {
         }
         self.alert("subscription", name, wanted.alert.as_ref(), &found.alert);
         self.acl("subscription", name, wanted.acl.as_ref(), &found.acl);
+    }
+
+    /// Refuses what no call can change of a subscription.
+    fn stays(&mut self, name: &str, what: &str, old: &str, new: &str) {
+        if old != new {
+            self.refusals.push(format!(
+                "subscription {name}: its {what} is {old} and cannot become {new}: give the new \
+                 one another name, or delete it first (`ams sub delete {name}`), which forgets \
+                 its position"
+            ));
+        }
     }
 
     /// A topic or subscription that is not there yet.
@@ -312,22 +334,36 @@ impl Plan<'_> {
             }
         }
         for (name, subscription) in wanted.subscriptions.iter().flatten() {
-            let topic = &subscription.topic;
-            let is_made = wanted.topics.as_ref().is_some_and(|all| all.contains_key(topic));
-            let stays =
-                found.topics.contains_key(topic.as_str()) && !gone.topics.contains(topic.as_str());
-            if !is_made && !stays {
-                self.refusals.push(format!(
-                    "subscription {name}: there is no topic {topic}: add it to the file"
-                ));
+            let policy = subscription.dead_letter_policy.as_ref();
+            let dead_letters = policy.map(|policy| &policy.dead_letter_topic);
+            for topic in std::iter::once(&subscription.topic).chain(dead_letters) {
+                let is_made = wanted.topics.as_ref().is_some_and(|all| all.contains_key(topic));
+                let stays = found.topics.contains_key(topic.as_str())
+                    && !gone.topics.contains(topic.as_str());
+                if !is_made && !stays {
+                    self.refusals.push(format!(
+                        "subscription {name}: there is no topic {topic}: add it to the file"
+                    ));
+                }
             }
         }
         // What is not in the file, but stays.
         for (name, subscription) in &found.subscriptions {
-            let is_left =
-                wanted.subscriptions.as_ref().is_none_or(|all| !all.contains_key(name.as_str()))
-                    && !gone.subscriptions.contains(name.as_str());
-            if is_left && gone.topics.contains(subscription.topic.as_str()) {
+            if gone.subscriptions.contains(name.as_str()) {
+                continue;
+            }
+            let own = wanted.subscriptions.as_ref().and_then(|all| all.get(name.as_str()));
+            let is_said = own.is_some_and(|own| own.dead_letter_policy.is_some());
+            let dead_letters = subscription.dead_letters.as_ref().filter(|_| !is_said);
+            if let Some(DeadLetters { topic, .. }) =
+                dead_letters.filter(|policy| gone.topics.contains(policy.topic.as_str()))
+            {
+                self.refusals.push(format!(
+                    "topic {topic}: cannot be pruned, dead letters of subscription {name} go \
+                     there: add the topic to the file"
+                ));
+            }
+            if own.is_none() && gone.topics.contains(subscription.topic.as_str()) {
                 self.refusals.push(format!(
                     "topic {}: cannot be pruned, subscription {name} stays: add `subscriptions` to \
                      the file, or the topic",

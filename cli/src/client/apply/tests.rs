@@ -124,6 +124,71 @@ fn nothing_is_deleted_unless_asked_for_and_then_what_needs_another_comes_first()
     assert_eq!(lines(json!({"subscriptions": {}}), &there(), true), ["- subscription s"]);
 }
 
+/// A topic `d` as well, to which dead letters of `s` go after 7 attempts.
+fn with_dead_letters() -> Found {
+    let mut found = there();
+    found.topics.insert("d".into(), found::Topic::default());
+    let subscription = found.subscriptions.get_mut("s").unwrap();
+    subscription.ack_mode = String::from("individual");
+    subscription.dead_letters = Some(found::DeadLetters { topic: "d".into(), attempts: 7 });
+    found
+}
+
+fn dead_letters(policy: &Value) -> Value {
+    let subscription = json!({"topic": "t", "ackMode": "individual", "deadLetterPolicy": policy});
+    json!({"topics": {"t": {}, "d": {}}, "subscriptions": {"s": subscription}})
+}
+
+#[test]
+fn dead_letters_have_a_topic_first_and_are_compared_with_what_is_there() {
+    let full = dead_letters(&json!({"deadLetterTopic": "d", "maxDeliveryAttempts": 7}));
+    let expected = [
+        "+ topic d",
+        "+ topic t",
+        "+ subscription s: topic t, ackMode individual, deadLetterTopic d, maxDeliveryAttempts 7",
+    ];
+    assert_eq!(lines(full.clone(), &Found::default(), false), expected);
+    let changes = plan("P", &wanted(full.clone()), &Found::default(), false).unwrap();
+    let body = changes.last().unwrap().body.clone().unwrap();
+    let policy = json!({"deadLetterTopic": "projects/P/topics/d", "maxDeliveryAttempts": 7});
+    assert_eq!(body["deadLetterPolicy"], policy);
+
+    assert_eq!(lines(full, &with_dead_letters(), true), [""; 0]);
+    // What is not said stays as it is.
+    let short = dead_letters(&json!({"deadLetterTopic": "d"}));
+    assert_eq!(lines(short, &with_dead_letters(), true), [""; 0]);
+    let silent = json!({"subscriptions": {"s": {"topic": "t"}}});
+    assert_eq!(lines(silent, &with_dead_letters(), true), [""; 0]);
+}
+
+#[test]
+fn dead_letters_cannot_go_elsewhere_nor_nowhere() {
+    let refused = |value: Value, found: &Found, what: &str| {
+        let lines = lines(value, found, true);
+        assert!(lines.len() == 1 && lines[0].starts_with("! "), "{lines:?}");
+        assert!(lines[0].contains(what), "{lines:?}");
+    };
+    let found = with_dead_letters();
+    let fewer = dead_letters(&json!({"deadLetterTopic": "d", "maxDeliveryAttempts": 3}));
+    refused(fewer, &found, "its maxDeliveryAttempts is 7 and cannot become 3");
+    let mut other = dead_letters(&json!({"deadLetterTopic": "e"}));
+    other["topics"]["e"] = json!({});
+    let said = lines(other, &found, false);
+    assert!(said[0].contains("its deadLetterTopic is d and cannot become e"), "{said:?}");
+    let mut without = with_dead_letters();
+    without.subscriptions.get_mut("s").unwrap().dead_letters = None;
+    let policy = dead_letters(&json!({"deadLetterTopic": "d"}));
+    refused(policy, &without, "its deadLetterTopic is (none) and cannot become d");
+    let mut missing = dead_letters(&json!({"deadLetterTopic": "d"}));
+    missing["topics"] = json!({"t": {}});
+    refused(missing, &Found::default(), "there is no topic d");
+
+    // It would be deleted, and the subscription stays, in the file or not.
+    let pruned = json!({"topics": {"t": {}}, "subscriptions": {"s": {"topic": "t"}}});
+    refused(pruned, &found, "topic d: cannot be pruned, dead letters of subscription s go there");
+    refused(json!({"topics": {"t": {}}}), &found, "topic d: cannot be pruned");
+}
+
 #[test]
 fn what_cannot_be_is_refused_as_a_whole() {
     let first = |value: Value, prune: bool| lines(value, &there(), prune).remove(0);

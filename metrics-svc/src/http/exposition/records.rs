@@ -160,9 +160,8 @@ pub(super) fn inventory(known: &Known, viewer: &Viewer, families: &mut Families)
         families.derived("ams_project_topics", &labels, float(topics));
         families.derived("ams_project_subscriptions", &labels, float(subscriptions));
         let figures = series.project_figures(project.id);
-        for point in figures.iter().flat_map(|held| &held.record.points) {
-            let metric = point.metric;
-            families.add(metric.prometheus, metric.kind, &labels, number(point.value));
+        for (metric, _, value) in figures.iter().flat_map(|held| held.record.points()) {
+            families.add(metric.prometheus, metric.kind, &labels, number(value));
         }
     }
 }
