@@ -367,4 +367,64 @@ mod tests {
             Err(TlsError::Content { .. })
         ));
     }
+
+    /// The greeting of a client that knows no version later than `version` and these suites.
+    fn hello(version: u16, suites: &[u16]) -> Vec<u8> {
+        let length = |bytes: &[u8]| u16::try_from(bytes.len()).unwrap().to_be_bytes();
+        let suites = suites.iter().flat_map(|suite| suite.to_be_bytes()).collect::<Vec<u8>>();
+        // Groups, point formats, and signatures by ECDSA and RSA.
+        let groups = [0, 10, 0, 6, 0, 4, 0, 29, 0, 23, 0, 11, 0, 2, 1, 0];
+        let extensions = [&groups[..], &[0, 13, 0, 8, 0, 6, 4, 3, 8, 4, 4, 1]].concat();
+        let mut body = [&version.to_be_bytes()[..], &[7; 32], &[0]].concat();
+        body.extend([&length(&suites)[..], &suites, &[1, 0]].concat());
+        body.extend([&length(&extensions)[..], &extensions].concat());
+        let message = [&[1, 0][..], &length(&body), &body].concat();
+        [&[22, 3, 1][..], &length(&message), &message].concat()
+    }
+
+    /// Kind of the record that comes back, and its last byte: of an alert which one.
+    fn answered(certificates: &Arc<Certificates>, hello: &[u8]) -> (Option<u8>, Option<u8>) {
+        let config = Arc::new(certificates.server_config().unwrap());
+        let mut connection = rustls::ServerConnection::new(config).unwrap();
+        connection.read_tls(&mut &hello[..]).unwrap();
+        drop(connection.process_new_packets());
+        let mut answer = Vec::new();
+        connection.write_tls(&mut answer).unwrap();
+        (answer.first().copied(), answer.last().copied())
+    }
+
+    #[test]
+    fn old_versions_and_weak_suites_are_refused() {
+        const ALERT: u8 = 21;
+        const HANDSHAKE: u8 = 22;
+        const HANDSHAKE_FAILURE: u8 = 40;
+        const PROTOCOL_VERSION: u8 = 70;
+
+        let (dir, clock) = start();
+        let certificates = Certificates::open(&Settings::default(), dir.path(), clock).unwrap();
+        // ECDHE with AES-GCM, for either kind of key.
+        let good = [0xc02b, 0xc02f];
+        let (kind, _) = answered(&certificates, &hello(0x0303, &good));
+        assert_eq!(kind, Some(HANDSHAKE), "TLS 1.2 is spoken");
+        for version in [0x0002, 0x0300, 0x0301, 0x0302] {
+            let answer = answered(&certificates, &hello(version, &good));
+            assert_eq!(answer, (Some(ALERT), Some(PROTOCOL_VERSION)), "version {version:#06x}");
+        }
+        for (suite, what) in [
+            (0x0000, "none at all"),
+            (0x0001, "no encryption"),
+            (0x0005, "RC4"),
+            (0x000a, "3DES"),
+            (0x002f, "RSA key exchange"),
+            (0x009c, "RSA key exchange with GCM"),
+            (0x009e, "finite-field Diffie-Hellman"),
+            (0xc009, "CBC with SHA-1, ECDSA"),
+            (0xc013, "CBC with SHA-1, RSA"),
+            (0xc018, "nobody authenticated"),
+            (0xc023, "CBC with SHA-256"),
+        ] {
+            let answer = answered(&certificates, &hello(0x0303, &[suite]));
+            assert_eq!(answer, (Some(ALERT), Some(HANDSHAKE_FAILURE)), "{what}");
+        }
+    }
 }

@@ -63,7 +63,7 @@ impl Broker {
         definition: Option<String>,
     ) -> Result<SchemaView, Error> {
         let project = caller.project()?;
-        let cell = self.project_cell(project)?;
+        let (shown, cell) = (self.project_name(project)?, self.project_cell(project)?);
         if cell.read().index.schema(name).is_some() {
             return Err(Error::SchemaExists);
         }
@@ -84,12 +84,11 @@ impl Broker {
                     created: by.time,
                     created_by: by.user,
                 };
-                Ok(Plan { writes: vec![put(record)], answer: () })
+                Ok(Plan { answer: view(&shown, &record), writes: vec![put(record)] })
             });
             broker.make(&cell, &by, plan).await
         };
-        self.run(work).await?;
-        self.schema(caller, name)
+        self.run(work).await
     }
 
     /// Renames and/or changes it. A new language alone judges the definition there is.
@@ -101,7 +100,7 @@ impl Broker {
     ) -> Result<SchemaView, Error> {
         let project = caller.project()?;
         let (broker, by, name) = (self.clone(), self.by(caller), name.clone());
-        let shown = edit.name.clone().unwrap_or_else(|| name.clone());
+        let shown = self.project_name(project)?;
         let work = async move {
             let cell = broker.project_cell(project)?;
             let plan = |state: &Versioned<ProjectIndex>| {
@@ -120,12 +119,11 @@ impl Broker {
                     record.language = kind.as_str().to_owned();
                     record.definition = definition;
                 }
-                Ok(Plan { writes: vec![put(record)], answer: () })
+                Ok(Plan { answer: view(&shown, &record), writes: vec![put(record)] })
             };
             broker.change(&cell, &by, plan).await
         };
-        self.run(work).await?;
-        self.schema(caller, &shown)
+        self.run(work).await
     }
 
     /// Deletes it; topics that named it take any message again.

@@ -136,7 +136,11 @@ impl Broker {
                 cell.read().index.attached(&name).map(|record| record.name.clone()).collect();
             for subscription in attached {
                 if let Ok((target, _)) = broker.target(project, &subscription) {
-                    target.save_lost().await?;
+                    match target.save_lost().await {
+                        // Deleted meanwhile: there is nothing to keep any more.
+                        Ok(()) | Err(Error::SubscriptionNotFound) => {}
+                        Err(error) => return Err(error),
+                    }
                 }
             }
             // Publishes stop first: the head that the mark records is the last one.

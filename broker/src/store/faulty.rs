@@ -145,6 +145,11 @@ impl FaultyStore {
         self.plan().counts.get(&call).copied().unwrap_or_default()
     }
 
+    /// How many calls of any kind there were, failed ones included.
+    pub fn calls_in_all(&self) -> u64 {
+        self.plan().total
+    }
+
     fn plan(&self) -> MutexGuard<'_, Plan> {
         self.plan.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -15,13 +15,13 @@ use super::{
 use crate::domain::{Entry, Head, Offset, Progress, SubscriptionId, Time, TopicId};
 
 /// A store in memory.
-pub(super) struct MemoryStore {
+pub(crate) struct MemoryStore {
     truth: Arc<Mutex<Truth>>,
     closed: watch::Sender<bool>,
 }
 
 /// What a restart keeps.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Truth {
     id: u64,
     /// Every life ever created; `None` = closed.
@@ -30,13 +30,13 @@ struct Truth {
     scopes: BTreeMap<Scope, ScopeLog>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Log {
     head: Head,
     entries: VecDeque<Arc<Entry>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct ScopeLog {
     version: u64,
     objects: BTreeMap<String, Bytes>,
@@ -46,7 +46,7 @@ struct ScopeLog {
 
 impl MemoryStore {
     /// An empty store with a new id.
-    pub(super) fn open() -> Arc<Self> {
+    pub(crate) fn open() -> Arc<Self> {
         Self::over(Arc::new(Mutex::new(Truth {
             id: rand::random(),
             topics: BTreeMap::new(),
@@ -63,6 +63,13 @@ impl MemoryStore {
         truth.scopes.values_mut().for_each(|scope| scope.kept.clear());
         drop(truth);
         Self::over(Arc::clone(&self.truth))
+    }
+
+    /// A store of its own that holds the same, so that many tests can start from one state.
+    #[cfg(test)]
+    pub(crate) fn copy(&self) -> Arc<Self> {
+        let truth = self.truth.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Self::over(Arc::new(Mutex::new(truth)))
     }
 
     fn over(truth: Arc<Mutex<Truth>>) -> Arc<Self> {

@@ -286,10 +286,11 @@ pub use embedded::{
     restore as restore_embedded,
 };
 pub use faulty::{Call, Fault, FaultyStore, Gate};
+pub(crate) use memory::MemoryStore;
 
 /// A store in memory, for tests: forgets everything when dropped.
 pub fn memory() -> Arc<dyn Store> {
-    memory::MemoryStore::open()
+    MemoryStore::open()
 }
 
 /// Opens the embedded store in `dir`, which it makes if it is absent. Takes the directory's lock

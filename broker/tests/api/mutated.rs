@@ -4,6 +4,8 @@
 //! `AMS_TEST_MUTANTS=1000000` tries so many, with a seed of the day, which a failure tells; `AMS_TEST_SEED` repeats it.
 
 use std::io::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use actix_web::http::{Method, Uri};
@@ -15,7 +17,7 @@ use rand::seq::IndexedRandom as _;
 use rand::{Rng as _, SeedableRng as _};
 use serde_json::{Value, json};
 
-use crate::api::{World, field};
+use crate::api::{Api, World, field};
 use crate::bad_input::is_answered;
 
 /// How many are tried when nothing is said.
@@ -70,7 +72,7 @@ const RICHER: [(&str, &str, &str); 14] = [
 ];
 
 /// What parsers trip over.
-const ODD: [&str; 30] = [
+const ODD: [&str; 34] = [
     "",
     " ",
     "\0",
@@ -101,6 +103,10 @@ const ODD: [&str; 30] = [
     "projects/P/subscriptions/s:-1",
     "projects/P/subscriptions/i:0.0.0",
     "{}",
+    "/w==",
+    "TZ",
+    "T:.Z",
+    "1TT::.,Z",
 ];
 
 struct Mutant {
@@ -192,6 +198,32 @@ fn reshape(value: &mut Value, chance: &mut StdRng) {
     }
 }
 
+/// Makes one value somewhere far longer: what is not linear takes long then.
+fn swell(value: &mut Value, chance: &mut StdRng) {
+    let much = chance.random_range(20_000..200_000);
+    match value {
+        Value::Object(fields) if !fields.is_empty() && chance.random_ratio(3, 4) => {
+            let keys: Vec<String> = fields.keys().cloned().collect();
+            swell(&mut fields[keys.choose(chance).unwrap()], chance);
+        }
+        Value::Object(fields) => fields.extend((0..much).map(|n| (format!("k{n}"), json!(n)))),
+        Value::Array(list) if !list.is_empty() && chance.random_ratio(1, 2) => {
+            let at = chance.random_range(0..list.len());
+            swell(&mut list[at], chance);
+        }
+        Value::Array(list) => {
+            let one = list.first().cloned().unwrap_or_default();
+            let size = one.to_string().len();
+            list.extend(std::iter::repeat_n(one, much * 4 / size.max(4)));
+        }
+        Value::String(text) => {
+            text.push_str(ODD.choose(chance).unwrap());
+            *text = text.repeat(much / 4);
+        }
+        other => *other = json!(vec![0; much]),
+    }
+}
+
 fn gzip(plain: &[u8]) -> Vec<u8> {
     let mut writer = GzEncoder::new(Vec::new(), Compression::fast());
     writer.write_all(plain).unwrap();
@@ -203,7 +235,10 @@ fn mutant((method, path, body): &(String, String, String), chance: &mut StdRng) 
     if let Ok(mut value) = serde_json::from_slice::<Value>(&body)
         && chance.random_ratio(3, 5)
     {
-        reshape(&mut value, chance);
+        match chance.random_ratio(1, 50) {
+            true => swell(&mut value, chance),
+            false => reshape(&mut value, chance),
+        }
         body = serde_json::to_vec(&value).unwrap();
     } else if chance.random_ratio(1, 2) {
         spoil(&mut body, chance);
@@ -224,6 +259,19 @@ fn mutant((method, path, body): &(String, String, String), chance: &mut StdRng) 
         }
     }
     Mutant { method: method.clone(), path, body, packed }
+}
+
+/// Counts the panics in the broker's code, also those that something else makes an answer of.
+fn count_panics() -> Arc<AtomicUsize> {
+    let panics = Arc::new(AtomicUsize::new(0));
+    let (counted, usual) = (Arc::clone(&panics), std::panic::take_hook());
+    std::panic::set_hook(Box::new(move |panic| {
+        let file = panic.location().map(|at| at.file().replace('\\', "/"));
+        let is_ours = file.is_some_and(|file| file.contains("broker/src/"));
+        counted.fetch_add(usize::from(is_ours), Ordering::Relaxed);
+        usual(panic);
+    }));
+    panics
 }
 
 /// A project with one of everything.
@@ -248,6 +296,102 @@ async fn world() -> (World, String) {
     (world, ack)
 }
 
+/// Sends it, judges the answer and says its status; `None` for what is no target.
+async fn send(api: &Api, mutant: Mutant, panics: &AtomicUsize, what: &str) -> Option<u16> {
+    let Mutant { method, path, body, packed } = mutant;
+    // What is no target never gets here: `.ci/outside/sockets.py` sends such.
+    if path.parse::<Uri>().is_err() || path.contains("waitSeconds") {
+        return None;
+    }
+    let shown = format!(
+        "{what}: {method} {path} {:?}",
+        String::from_utf8_lossy(&body).chars().take(3_000).collect::<String>()
+    );
+    let mut request = TestRequest::default()
+        .method(Method::from_bytes(method.as_bytes()).unwrap())
+        .uri(&path)
+        .insert_header(("x-api-key", api.admin.as_str()))
+        .set_payload(body);
+    if packed {
+        request = request.insert_header(("content-encoding", "gzip"));
+    }
+    let began = Instant::now();
+    let seen = api.send(request).await;
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?} for {shown}", began.elapsed());
+    assert_eq!(panics.load(Ordering::Relaxed), 0, "a panic, answered {seen:?}, for {shown}");
+    let is_page = seen.header("content-type").starts_with("text/html");
+    let lawful = ["no ack pending", "wrong ack"].iter().any(|text| seen.body.contains(text));
+    assert!(seen.status < 500 || lawful, "{seen:?} for {shown}");
+    if !is_page {
+        is_answered(&seen);
+    }
+    Some(seen.status)
+}
+
+/// The value with each odd text in place of each of its texts and numbers in turn.
+fn with_each_odd(value: &Value) -> Vec<Value> {
+    let within = |inner: &Value, place: &dyn Fn(Value) -> Value| {
+        with_each_odd(inner).into_iter().map(place).collect::<Vec<_>>()
+    };
+    match value {
+        Value::Object(fields) => {
+            let each = fields.iter().map(|(key, inner)| {
+                within(inner, &|odd| {
+                    let mut fields = fields.clone();
+                    fields.insert(key.clone(), odd);
+                    Value::Object(fields)
+                })
+            });
+            each.flatten().collect()
+        }
+        Value::Array(list) => {
+            let each = list.iter().enumerate().map(|(at, inner)| {
+                within(inner, &|odd| {
+                    let mut list = list.clone();
+                    list[at] = odd;
+                    Value::Array(list)
+                })
+            });
+            each.flatten().collect()
+        }
+        _ => ODD.iter().map(|odd| json!(odd)).chain([json!(-1), json!({}), json!([])]).collect(),
+    }
+}
+
+#[actix_web::test]
+async fn no_odd_text_in_any_place_of_a_right_request_brings_a_fault() {
+    let panics = count_panics();
+    let mut tried = 0;
+    let (_, ack) = world().await;
+    let mut seeds = seeds(&ack);
+    seeds.sort_unstable();
+    seeds.dedup();
+    for (method, path, body) in seeds {
+        let (World { api, .. }, _) = world().await;
+        let plain = |path: String, body: Vec<u8>| Mutant {
+            method: method.clone(),
+            path,
+            body,
+            packed: false,
+        };
+        let mut all = Vec::new();
+        if let Ok(value) = serde_json::from_str::<Value>(&body) {
+            let bodies = with_each_odd(&value).into_iter();
+            all.extend(bodies.map(|body| plain(path.clone(), body.to_string().into_bytes())));
+        }
+        for (at, _) in path.match_indices('=') {
+            let (before, behind) = path.split_at(at + 1);
+            let rest = behind.find('&').map_or("", |end| behind.split_at(end).1);
+            let odd = |odd: &&str| plain(format!("{before}{odd}{rest}"), body.clone().into_bytes());
+            all.extend(ODD.iter().map(odd));
+        }
+        for mutant in all {
+            tried += usize::from(send(&api, mutant, &panics, "odd").await.is_some());
+        }
+    }
+    assert!(tried > 2_000, "{tried}");
+}
+
 #[actix_web::test]
 #[expect(clippy::disallowed_methods, reason = "the long form is asked for from outside")]
 async fn no_request_that_was_right_once_brings_a_fault() {
@@ -259,40 +403,17 @@ async fn no_request_that_was_right_once_brings_a_fault() {
     let seed = seed.unwrap_or(26);
     let most = wanted.map_or(SHORT, |wanted| usize::try_from(wanted).unwrap());
     let mut chance = StdRng::seed_from_u64(seed);
+    let panics = count_panics();
     let (mut tried, mut fine) = (0, 0);
     while tried < most {
         let (World { api, .. }, ack) = world().await;
         let seeds = seeds(&ack);
         for _ in 0..ROUND {
-            let Mutant { method, path, body, packed } =
-                mutant(seeds.choose(&mut chance).unwrap(), &mut chance);
-            // What is no target never gets here: `.ci/outside/sockets.py` sends such.
-            if path.parse::<Uri>().is_err() || path.contains("waitSeconds") {
+            let mutant = mutant(seeds.choose(&mut chance).unwrap(), &mut chance);
+            let Some(status) = send(&api, mutant, &panics, &format!("seed {seed}")).await else {
                 continue;
-            }
-            let shown = format!(
-                "seed {seed}: {method} {path} {:?}",
-                String::from_utf8_lossy(&body).chars().take(3_000).collect::<String>()
-            );
-            let mut request = TestRequest::default()
-                .method(Method::from_bytes(method.as_bytes()).unwrap())
-                .uri(&path)
-                .insert_header(("x-api-key", api.admin.as_str()))
-                .set_payload(body);
-            if packed {
-                request = request.insert_header(("content-encoding", "gzip"));
-            }
-            let began = Instant::now();
-            let seen = api.send(request).await;
-            assert!(began.elapsed() < Duration::from_secs(2), "{:?} for {shown}", began.elapsed());
-            let is_page = seen.header("content-type").starts_with("text/html");
-            let lawful =
-                ["no ack pending", "wrong ack"].iter().any(|text| seen.body.contains(text));
-            assert!(seen.status < 500 || lawful, "{seen:?} for {shown}");
-            if !is_page {
-                is_answered(&seen);
-            }
-            fine += usize::from(seen.status == 200);
+            };
+            fine += usize::from(status == 200);
             tried += 1;
         }
         api.post("/v1/projects/NEW", "{}").await.ok();

@@ -1,50 +1,8 @@
-//! Names, lists, quota, and that of many who make the same thing one does.
+//! Names, lists, quota.
 
 use super::*;
 use crate::domain::PushRequest;
 use crate::store::{Call, Fault, MessageLog as _, ProgressLog as _, StoreError};
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn of_concurrent_creates_of_one_name_exactly_one_succeeds() {
-    let world = Arc::new(World::furnished().await);
-    let tasks: Vec<_> = (0..24)
-        .map(|n| {
-            let world = Arc::clone(&world);
-            let task = async move {
-                match n % 4 {
-                    0 => world.topic("race").await.map(|_| ()),
-                    1 => world.subscription("race", "t").await.map(|_| ()),
-                    2 => {
-                        let by = world.root(Route::ProjectsCreate);
-                        let (project, alert) = (name("race"), AlertSettings::default());
-                        let made = world.broker.create_project(&by, &project, "".into(), alert);
-                        made.await.map(|_| ())
-                    }
-                    _ => {
-                        let by = world.root(Route::UsersCreate);
-                        let user = name("race");
-                        let made = world.broker.create_user(&by, &user, NewUser::default());
-                        made.await.map(|_| ())
-                    }
-                }
-            };
-            (n % 4, TaskTracker::new().spawn(task))
-        })
-        .collect();
-    let mut won = [0; 4];
-    for (kind, task) in tasks {
-        match (kind, task.await.unwrap()) {
-            (_, Ok(())) => won[kind] += 1,
-            (0, Err(Error::TopicExists))
-            | (1, Err(Error::SubscriptionExists))
-            | (2, Err(Error::ProjectExists))
-            | (3, Err(Error::UserExists)) => {}
-            (_, Err(error)) => panic!("{error}"),
-        }
-    }
-    assert_eq!(won, [1; 4]);
-    assert_eq!(world.store.topics().await.unwrap().len(), 2, "losers leave no log");
-}
 
 #[tokio::test]
 async fn lists_come_newest_first_in_pages_and_show_publishers_their_own() {

@@ -117,11 +117,15 @@ impl World {
     }
 
     async fn try_restart(self) -> Result<Self, OpenError> {
+        self.try_restart_with(settings()).await
+    }
+
+    async fn try_restart_with(self, settings: Settings) -> Result<Self, OpenError> {
         self.broker.drain();
         self.tasks.close();
         self.tasks.wait().await;
         self.store.heal();
-        Self::on(self.store, self.clock, settings()).await
+        Self::on(self.store, self.clock, settings).await
     }
 
     fn root(&self, route: Route) -> Caller {
