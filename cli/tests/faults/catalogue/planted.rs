@@ -131,7 +131,6 @@ macro_rules! in_what_a_power_cut_leaves {
 const IMAGES: u64 = 100;
 
 in_what_a_power_cut_leaves! {
-    ack_before_write_and_power: "ack_before_write", "ack_before_write (F2)" => "\nlost: ";
     torn_batch_and_power: "torn_batch", "torn_batch (F2)" => "\ntorn: ";
     skip_fsync_and_power: "skip_fsync", "skip_fsync (F2)" => "is refused" | "is lost" | "\nlost: ";
     skip_dir_fsync: "skip_dir_fsync", "skip_dir_fsync" => "is lost" | "is refused" | "\nlost: ";
