@@ -35,7 +35,7 @@ pub(crate) fn write(path: &Path, content: &[u8], readers: Readers) -> io::Result
     let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&draft)?;
     file.write_all(content)?;
     #[cfg(feature = "planted-bugs")]
-    if crate::store::planted::is("skip_small_fsync") {
+    if crate::planted::is("skip_small_fsync") {
         return std::fs::rename(&draft, path);
     }
     file.sync_all()?;

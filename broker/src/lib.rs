@@ -8,6 +8,8 @@ pub mod control;
 pub mod domain;
 mod files;
 pub mod http;
+#[cfg(feature = "planted-bugs")]
+mod planted;
 pub mod push;
 pub mod report;
 pub mod schema;

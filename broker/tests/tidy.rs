@@ -20,12 +20,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("push", &["domain"]),
     ("report", &["clock", "domain", "service"]),
     ("service", &["answers", "clock", "domain", "schema", "store"]),
-    ("store", &["answers", "clock", "domain"]),
+    ("store", &["answers", "clock", "domain", "planted"]),
     ("domain", &["clock"]),
     ("schema", &[]),
     ("answers", &[]),
     ("clock", &[]),
-    ("files", &[]),
+    ("files", &["planted"]),
+    ("planted", &[]),
 ];
 
 /// Foreign crates and the only modules that may name them.

@@ -276,7 +276,7 @@ mod embedded;
 mod faulty;
 mod memory;
 #[cfg(feature = "planted-bugs")]
-pub(crate) mod planted;
+mod planted;
 mod scylla;
 
 pub use self::scylla::{OpenError as ScyllaOpenError, Settings as ScyllaSettings};

@@ -1,13 +1,11 @@
-//! Bugs on purpose. The fault tests are worth what they catch: each is run against a program with
-//! one of these and must fail. The feature `planted-bugs` is never in a build that anybody uses,
-//! and without the environment's choice even such a build is sound.
+//! Those of the planted bugs that can be had from outside a store.
 
 #![allow(clippy::disallowed_methods, reason = "neither a setting nor a part of the program")]
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -27,19 +25,9 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// How long `reuse_offset_after_crash` behaves.
 const SOUND: Duration = Duration::from_millis(200);
 
-fn chosen() -> Option<&'static str> {
-    static CHOSEN: OnceLock<Option<String>> = OnceLock::new();
-    CHOSEN.get_or_init(|| std::env::var("AMS_PLANTED_BUG").ok()).as_deref()
-}
-
-/// Whether this bug was chosen.
-pub(crate) fn is(bug: &str) -> bool {
-    chosen() == Some(bug)
-}
-
 /// `store`, with the bugs that can be had from outside it; itself, when none was chosen.
 pub(super) fn over(store: Arc<dyn Store>) -> Arc<dyn Store> {
-    if chosen().is_none() {
+    if !crate::planted::any() {
         return store;
     }
     let (early, mut late) = mpsc::unbounded_channel::<(TopicId, Arc<Entry>)>();
@@ -146,17 +134,17 @@ impl MessageLog for Planted {
     }
 
     async fn commit(&self, topic: TopicId, entry: Arc<Entry>) -> Answer<Head> {
-        if is("ack_before_write") {
+        if crate::planted::is("ack_before_write") {
             return self.acknowledge_first(topic, entry, true).await;
         }
-        if is("torn_batch") && entry.batch.len() > 1 {
+        if crate::planted::is("torn_batch") && entry.batch.len() > 1 {
             return self.tear(topic, &entry).await;
         }
-        if is("full_for_ever") {
+        if crate::planted::is("full_for_ever") {
             return self.remember_full(topic, entry).await;
         }
         // Nothing more is written, so that the next start gives these offsets again.
-        if is("reuse_offset_after_crash") && self.started.elapsed() > SOUND {
+        if crate::planted::is("reuse_offset_after_crash") && self.started.elapsed() > SOUND {
             return self.acknowledge_first(topic, entry, false).await;
         }
         self.store.commit(topic, entry).await
@@ -203,10 +191,10 @@ impl ProgressLog for Planted {
     async fn load(&self, subscription: SubscriptionId) -> Result<Option<Progress>, StoreError> {
         let found = self.store.load(subscription).await?;
         Ok(found.map(|mut progress| {
-            if is("ack_regress") && progress.position > progress.origin {
+            if crate::planted::is("ack_regress") && progress.position > progress.origin {
                 progress.position = Offset(progress.position.0.saturating_sub(1));
             }
-            if is("drop_counter") {
+            if crate::planted::is("drop_counter") {
                 progress.counters.acked = progress.counters.acked.saturating_sub(1);
             }
             progress

@@ -196,9 +196,9 @@ impl Disk for RealDisk {
     fn sync(&self, name: &str) -> io::Result<()> {
         let file = self.file(name)?;
         #[cfg(feature = "planted-bugs")]
-        if crate::store::planted::is("skip_fsync") {
+        if crate::planted::is("skip_fsync") {
             return Ok(());
-        } else if crate::store::planted::is("retry_fsync") {
+        } else if crate::planted::is("retry_fsync") {
             return file.sync_data().or_else(|_| file.sync_data());
         }
         file.sync_data()
@@ -217,7 +217,7 @@ impl Disk for RealDisk {
 
     fn sync_dir(&self) -> io::Result<()> {
         #[cfg(feature = "planted-bugs")]
-        if crate::store::planted::is("skip_dir_fsync") {
+        if crate::planted::is("skip_dir_fsync") {
             return Ok(());
         }
         File::open(&self.dir)?.sync_all()

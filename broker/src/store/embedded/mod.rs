@@ -122,7 +122,7 @@ fn lock(dir: &Path) -> Result<File, OpenError> {
     let file =
         File::options().create(true).truncate(false).write(true).open(&path).map_err(cannot)?;
     #[cfg(feature = "planted-bugs")]
-    if crate::store::planted::is("no_lock") {
+    if crate::planted::is("no_lock") {
         return Ok(file);
     }
     match file.try_lock() {
@@ -148,9 +148,8 @@ fn recover(disk: Arc<dyn Disk>, settings: Settings, now: Time) -> Result<Recover
     #[cfg(not(feature = "planted-bugs"))]
     let chosen = Rules::default();
     #[cfg(feature = "planted-bugs")]
-    let chosen = Rules {
-        planted: crate::store::planted::is("lenient_recovery").then_some(rules::Bug::Lenient),
-    };
+    let chosen =
+        Rules { planted: crate::planted::is("lenient_recovery").then_some(rules::Bug::Lenient) };
     recover_by(disk, settings, chosen, now)
 }
 
