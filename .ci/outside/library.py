@@ -117,6 +117,14 @@ def run(checks: Checks, ams: Ams) -> None:
         refused(lambda: publisher.create_topic("t2"), 403)
         equal(lib.modifyacl_topic("t", []), True)
         refused(lambda: publisher.publish("t", AmsMessage(data="x")), 403)
+    with checks.check("library: push settings are refused while nothing delivers, and may be removed"):
+        endpoint = "https://receiver.example.org/push"
+        refused(lambda: lib.pushconfig_sub("s", push_endpoint=endpoint), 409, "Push functionality is currently disabled")
+        refused(lambda: lib.create_sub("p", "t", push_endpoint=endpoint), 409, "Push functionality is currently disabled")
+        # The library makes it first, then asks for push.
+        equal(lib.delete_sub("p"), {}, "what it made is there, without push")
+        equal(lib.pushconfig_sub("s"), {}, "back to pull")
+        equal(lib.get_sub("s")["pushConfig"]["pushEndpoint"], "", "s is pulled")
     with checks.check("library: errors arrive as the library's own"):
         refused(lambda: service("0" * 64).list_topics(), 401, "Unauthorized")
         refused(lambda: lib.publish("none", AmsMessage(data="x")), 404, "Topic doesn't exist")

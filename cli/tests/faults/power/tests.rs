@@ -72,6 +72,8 @@ fn what_strace_writes_is_read() {
 8 1.000010 write(3<{file}>(deleted), "{x}", 2) = 2
 8 1.000011 rename("{file}", "{root}{file}" <unfinished ...>
 7 1.000012 fsync(3<{file}> <unfinished ...>) = ?
+9 1.000012 ???( <unfinished ...>
+6 1.000012 ???() = ?
 7 1.000013 +++ killed by SIGKILL +++
 "#
     );
