@@ -44,8 +44,9 @@ const ANSWERED: u64 = 150;
 const PROGRAM_EVERY: u64 = 60;
 /// So many are judged at once.
 const ABREAST: usize = 3;
-/// A kill in the middle of a call can leave a part of it; then all is recorded once more.
-const TRIES: usize = 3;
+/// A kill in the middle of a call can leave a part of it, and of two calls at once nobody knows
+/// which the kernel did first; then all is recorded once more.
+const TRIES: usize = 5;
 
 struct Recorded {
     recording: Recording,

@@ -201,4 +201,7 @@ fn what_was_not_recorded_is_found() {
     assert_eq!(std::fs::read(copy.path().join("data/f")).unwrap(), b"ab");
     std::fs::remove_file(at("data/f")).unwrap();
     assert_eq!(disk.differs(&at("data")).unwrap(), "data/f is recorded alone");
+    // What cannot have been so is told, whatever lies there.
+    play(&mut disk, Call::Sync { path: at("data/g") });
+    assert_eq!(disk.differs(&at("data")).unwrap(), "call 4 came to something else");
 }
