@@ -107,6 +107,9 @@ fn settle(
     root: &Path,
     dir: &Path,
 ) -> Result<Recording, String> {
+    if let Some(odd) = recording.odd() {
+        return Err(odd.to_owned());
+    }
     let mut why = String::new();
     for missing in 0..1_u32 << unfinished.len().min(8) {
         let mut settled = recording.clone();

@@ -171,6 +171,22 @@ fn a_sync_covers_what_had_returned_when_it_began_and_once_it_returned() {
 }
 
 #[test]
+fn a_write_that_was_cut_short_is_told() {
+    let (file, x) = (hex("/r/f"), hex("xx"));
+    let written = |result: &str| {
+        let mut recording = Recording::new(PathBuf::from(ROOT));
+        recording.add(&format!(
+            r#"7 1.000001 openat(AT_FDCWD<{file}>, "{file}", O_RDWR|O_CREAT|O_CLOEXEC, 0600) = 3<{file}>
+7 1.000002 write(3<{file}>, "{x}", 2) = {result}
+"#
+        ));
+        recording.odd().map(str::to_owned)
+    };
+    assert_eq!(written("2"), None);
+    assert_eq!(written("1").unwrap(), "a write of 2 came to 1");
+}
+
+#[test]
 fn what_was_not_recorded_is_found() {
     let home = tempfile::tempdir().unwrap();
     let root = home.path().canonicalize().unwrap();

@@ -82,6 +82,8 @@ pub(crate) struct Recording {
     below: PathBuf,
     calls: usize,
     pub(crate) events: Vec<Event>,
+    /// The first call of which it is not known what it did.
+    odd: Option<String>,
 }
 
 /// What is known of one program.
@@ -113,12 +115,17 @@ enum What {
 impl Recording {
     /// Of calls on what is `below` this directory, which has no symbolic link in its path.
     pub(crate) const fn new(below: PathBuf) -> Self {
-        Self { below, calls: 0, events: Vec::new() }
+        Self { below, calls: 0, events: Vec::new(), odd: None }
     }
 
     /// The directory.
     pub(crate) fn below(&self) -> &Path {
         &self.below
+    }
+
+    /// Why it tells nothing certain: a write that a kill cut short.
+    pub(crate) fn odd(&self) -> Option<&str> {
+        self.odd.as_deref()
     }
 
     /// Calls so far.
@@ -215,8 +222,8 @@ impl Recording {
                 let place = (!append).then_some(0);
                 program.places.insert(u32::try_from(result).unwrap(), place);
             }
-            What::Writes(len) => {
-                assert_eq!(usize::try_from(result), Ok(len), "a short write is not recorded right");
+            What::Writes(len) if usize::try_from(result) != Ok(len) => {
+                self.odd.get_or_insert_with(|| format!("a write of {len} came to {result}"));
             }
             _ => {}
         }
