@@ -46,7 +46,7 @@ const PROGRAM_EVERY: u64 = 60;
 const ABREAST: usize = 3;
 /// A kill in the middle of a call can leave a part of it, and of two calls at once nobody knows
 /// which the kernel did first; then all is recorded once more.
-const TRIES: usize = 5;
+const TRIES: usize = 10;
 
 struct Recorded {
     recording: Recording,

@@ -72,8 +72,6 @@ fn what_strace_writes_is_read() {
 8 1.000010 write(3<{file}>(deleted), "{x}", 2) = 2
 8 1.000011 rename("{file}", "{root}{file}" <unfinished ...>
 7 1.000012 fsync(3<{file}> <unfinished ...>) = ?
-9 1.000012 ???( <unfinished ...>
-6 1.000012 ???() = ?
 7 1.000013 +++ killed by SIGKILL +++
 "#
     );
@@ -171,7 +169,7 @@ fn a_sync_covers_what_had_returned_when_it_began_and_once_it_returned() {
 }
 
 #[test]
-fn a_write_that_was_cut_short_is_told() {
+fn what_a_kill_left_uncertain_is_told() {
     let (file, x) = (hex("/r/f"), hex("xx"));
     let written = |result: &str| {
         let mut recording = Recording::new(PathBuf::from(ROOT));
@@ -184,6 +182,13 @@ fn a_write_that_was_cut_short_is_told() {
     };
     assert_eq!(written("2"), None);
     assert_eq!(written("1").unwrap(), "a write of 2 came to 1");
+    for (line, name) in
+        [("???( <unfinished ...>", "???"), ("syscall_0x625(0x1) = ?", "syscall_0x625")]
+    {
+        let mut recording = Recording::new(PathBuf::from(ROOT));
+        recording.add(&format!("7 1.000001 {line}\n"));
+        assert_eq!(recording.odd().unwrap(), format!("strace does not know {name}"));
+    }
 }
 
 #[test]

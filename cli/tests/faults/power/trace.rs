@@ -123,7 +123,8 @@ impl Recording {
         &self.below
     }
 
-    /// Why it tells nothing certain: a write that a kill cut short.
+    /// Why it tells nothing certain: a kill cut a write short, or came while strace asked what the
+    /// call was.
     pub(crate) fn odd(&self) -> Option<&str> {
         self.odd.as_deref()
     }
@@ -187,6 +188,9 @@ impl Recording {
         arguments: &str,
         program: &mut Program,
     ) -> Unfinished {
+        if is_unknown(name) {
+            self.odd.get_or_insert_with(|| format!("strace does not know {name}"));
+        }
         let arguments = Arguments::of(arguments);
         let call = self.call(name, &arguments, program);
         let what = match &call {
@@ -267,8 +271,7 @@ impl Recording {
             "unlinkat" => Some(Call::Remove { path: ours(arguments.path_at(0))? }),
             "mkdir" => Some(Call::MakeDir { path: ours(arguments.path(0))? }),
             "mkdirat" => Some(Call::MakeDir { path: ours(arguments.path_at(0))? }),
-            // Killed before strace could ask which it is: it was never done.
-            "???" => None,
+            other if is_unknown(other) => None,
             other => panic!("strace traced {other}"),
         }
     }
@@ -279,6 +282,11 @@ impl Recording {
         assert_eq!(ours[0], ours[1], "a rename into or out of the directory");
         ours[0].then_some(Call::Rename { from, to })
     }
+}
+
+/// What strace writes for a call of a thread that is gone before it can ask.
+fn is_unknown(name: &str) -> bool {
+    name == "???" || name.starts_with("syscall_")
 }
 
 /// Seconds with six decimals.
