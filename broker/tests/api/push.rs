@@ -120,15 +120,6 @@ async fn a_mattermost_is_verified_at_once_and_has_a_status() {
     assert!(list.contains("\"hook\"") && !list.contains("pushStatus"), "{list}");
     verify(&api, "m").await.fails(409, "CONFLICT", "Subscription is not in http push mode");
     let gone = api.delete(&format!("{SUBSCRIPTIONS}/m")).await;
-    let document = api.get("/openapi.json").await.ok();
-    let document: Value = serde_json::from_str(&document).unwrap();
-    let path = "/v1/projects/{project}/subscriptions/{subscription}";
-    let told = &document["paths"][path]["delete"]["responses"]["200"]["content"];
-    let mut schema = told["application/json"]["schema"].clone();
-    assert_eq!(schema["$ref"], "#/components/schemas/PushStopped");
-    schema["components"] = document["components"].clone();
-    let body = serde_json::from_str(&gone.body).unwrap();
-    assert!(jsonschema::draft202012::new(&schema).unwrap().is_valid(&body), "{gone:?}");
     gone.is(r#"{"message":"Push server is currently unavailable"}"#);
     create(&api, "u", r#"{"pushEndpoint": "https://h"}"#).await.ok();
     api.delete(&format!("{SUBSCRIPTIONS}/u")).await.is("");

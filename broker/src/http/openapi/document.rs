@@ -127,10 +127,6 @@ fn success(row: &'static Row, told: &Told) -> Value {
     let mut response = Map::new();
     let (description, content) = match told.answer {
         Answer::Empty => ("Done. The body is empty.", None),
-        Answer::EmptyOr(schema) => (
-            "Done. The body is empty, or tells what became of pushing.",
-            Some(json!({ "application/json": of_schema(schema) })),
-        ),
         Answer::Json(schema) => ("Done.", Some(json!({ "application/json": of_schema(schema) }))),
         Answer::Html => {
             ("A page.", Some(json!({ "text/html": { "schema": { "type": "string" } } })))

@@ -48,8 +48,6 @@ pub(super) enum Body {
 pub(super) enum Answer {
     /// Nothing.
     Empty,
-    /// Nothing, or JSON by the schema's name.
-    EmptyOr(&'static str),
     /// JSON, by the schema's name.
     Json(&'static str),
     /// A page for people.
@@ -343,10 +341,7 @@ pub(super) fn of(route: Route, limits: Limits) -> Told {
                 .facts([TopicNotFound, Error::SubscriptionExists, Error::PushDisabled, ObjectQuota])
                 .facts(push())
         }
-        Route::SubscriptionsDelete => Told {
-            answer: Answer::EmptyOr("PushStopped"),
-            ..told("Deletes a subscription.").facts([SubscriptionNotFound])
-        },
+        Route::SubscriptionsDelete => told("Deletes a subscription.").facts([SubscriptionNotFound]),
         Route::SubscriptionsPull => told("Hands out the messages behind the position.")
             .takes("PullBody")
             .gives("ReceivedMessages")
