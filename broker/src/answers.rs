@@ -69,9 +69,10 @@ impl<T> Slot<T> {
 
 impl<T> Sender<T> {
     /// Answers at once.
-    pub(crate) fn send(self, answer: T) {
-        let mut round = Round::default();
-        round.send(self, answer);
+    pub(crate) fn send(mut self, answer: T) {
+        if let Some((_, waker)) = self.0.take().and_then(|slot| slot.tell(Some(answer))) {
+            waker.wake();
+        }
     }
 }
 

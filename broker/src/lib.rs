@@ -8,6 +8,7 @@ pub mod control;
 pub mod domain;
 mod files;
 pub mod http;
+mod inline;
 #[cfg(feature = "planted-bugs")]
 mod planted;
 pub mod push;

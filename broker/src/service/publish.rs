@@ -1,8 +1,8 @@
 //! Publishing: one queue per topic, whose waiting batches share an entry.
 //!
 //! A publish leaves its batch and waits; whoever finds no committer is one: it takes what waits,
-//! commits it, answers, and leaves what came meanwhile to a task, which goes on until nothing
-//! waits. The batch belongs to the queue from then on: a client that hangs up takes nothing back
+//! commits it, answers, and leaves what came meanwhile to a task, which goes on, where the store
+//! answers it, until nothing waits. The batch belongs to the queue from then on: a client that hangs up takes nothing back
 //! and holds nobody up.
 
 use std::sync::{Arc, PoisonError};
@@ -19,6 +19,7 @@ use crate::domain::{
     Batch, BatchBuilder, Head, Holes, Known, Mark, Offset, ProjectId, Request, TopicId, TopicName,
     UserId,
 };
+use crate::inline;
 use crate::store::{Outcome, StoreError};
 
 /// Somebody who may publish to one topic.
@@ -112,7 +113,7 @@ async fn commit_first(broker: Broker, project: Arc<Cell<ProjectIndex>>, topic: A
         commit_entry(&broker, &project, &topic, waiting).await;
         if topic.goes_on() {
             let rest = commit_waiting(broker.clone(), project, topic);
-            drop(broker.0.tasks.spawn_on(rest, &broker.0.home));
+            inline::spawn(&broker.0.home, broker.0.tasks.track_future(rest));
         }
     }
 }

@@ -12,6 +12,7 @@ use super::queue::{Board, Phase, Shared, Waiting};
 use super::topics::{Lies, Sealed};
 use super::writer::Writer;
 use crate::answers::Round;
+use crate::inline;
 use crate::store::{Outcome, StoreError};
 
 /// So many sealed slots may wait for their index, in memory.
@@ -83,7 +84,8 @@ impl Committer {
         let shared = Arc::clone(&self.shared);
         let _guard = Guard(&shared, self.stream);
         loop {
-            match self.turn(Instant::now()) {
+            // Whoever was answered may say at once what comes next.
+            match inline::carry(|| self.turn(Instant::now())) {
                 Turn::Worked => {}
                 Turn::Idle(until) => self.shared.wait(self.stream, until),
                 Turn::Ended => return,

@@ -138,6 +138,8 @@ pub(super) struct Desk {
     pub(super) ended: bool,
     /// Somebody changed something that the committer should look at.
     poked: bool,
+    /// The committer waits for that; to wake one that is at work is a system call for nothing.
+    asleep: bool,
 }
 
 impl Desk {
@@ -294,8 +296,11 @@ impl Shared {
 
     /// Makes the stream's committer look at the board.
     pub(super) fn wake(&self, board: &mut Board, stream: Stream) {
-        board.desk(stream).poked = true;
-        self.committers.of(stream).notify_one();
+        let desk = board.desk(stream);
+        desk.poked = true;
+        if std::mem::take(&mut desk.asleep) {
+            self.committers.of(stream).notify_one();
+        }
     }
 
     /// Makes the preparer look at the board.
@@ -383,8 +388,10 @@ impl Shared {
             let Some(left) = left(until) else {
                 return;
             };
+            board.desk(stream).asleep = true;
             let waited = self.committers.of(stream).wait_timeout(board, left);
             board = waited.unwrap_or_else(PoisonError::into_inner).0;
+            board.desk(stream).asleep = false;
         }
     }
 
