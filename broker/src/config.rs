@@ -145,6 +145,8 @@ pub struct Embedded {
     /// How fast files are prepared while no publish waits for one, in bytes a second; 0 = as fast
     /// as it goes.
     pub fill_bytes_per_second: u64,
+    /// Whether what is written goes past the kernel's page cache, where the file system can.
+    pub direct_writes: bool,
     /// How much of the indexes of full files is kept in memory.
     pub index_cache_bytes: u64,
     /// How many reads may wait for the disk at once.
@@ -258,6 +260,7 @@ impl Default for Embedded {
             roll_after: store.roll_after,
             max_bytes: store.max_bytes.unwrap_or_default(),
             fill_bytes_per_second: store.fill_bytes_per_second,
+            direct_writes: store.direct_writes,
             index_cache_bytes: store.index_cache_bytes,
             cold_reads: store.cold_reads,
             scrub_bytes_per_second: store.scrub_bytes_per_second,
@@ -344,6 +347,7 @@ impl Embedded {
             roll_after: self.roll_after.min(retention / 8),
             max_bytes: (self.max_bytes > 0).then_some(self.max_bytes),
             fill_bytes_per_second: self.fill_bytes_per_second,
+            direct_writes: self.direct_writes,
             index_cache_bytes: self.index_cache_bytes,
             cold_reads: self.cold_reads,
             scrub_bytes_per_second: self.scrub_bytes_per_second,

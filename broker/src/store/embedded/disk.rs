@@ -7,8 +7,7 @@ use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rustix::fs::OFlags;
-
+use super::direct::{self, Direct};
 use super::sidecar::SUFFIX;
 
 /// One directory of files, addressed by name. Nothing is durable before it is synced: contents by
@@ -75,6 +74,8 @@ pub(super) fn read_whole(disk: &dyn Disk, name: &str) -> io::Result<Vec<u8>> {
 pub(super) struct RealDisk {
     dir: PathBuf,
     open: Mutex<HashMap<String, Arc<File>>>,
+    /// `None`: everything goes through the page cache.
+    direct: Option<Direct>,
 }
 
 impl RealDisk {
@@ -90,7 +91,13 @@ impl RealDisk {
                 Err(error) => return Err(error),
             }
         }
-        Ok(Self { dir: dir.to_owned(), open: Mutex::default() })
+        Ok(Self { dir: dir.to_owned(), open: Mutex::default(), direct: None })
+    }
+
+    /// The same; where the file system can, [`Disk::write_parts`] goes past the page cache if
+    /// `direct`.
+    pub(super) fn writing(self, direct: bool) -> Self {
+        Self { direct: direct.then(Direct::default), ..self }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -111,6 +118,9 @@ impl RealDisk {
 
     fn forget(&self, name: &str) {
         self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+        if let Some(direct) = &self.direct {
+            direct.forget(name);
+        }
     }
 }
 
@@ -165,6 +175,11 @@ impl Disk for RealDisk {
     }
 
     fn write_parts(&self, name: &str, at: u64, parts: &mut [IoSlice<'_>]) -> io::Result<()> {
+        if let Some(direct) = &self.direct
+            && direct.write(name, &self.path(name), at, parts)?
+        {
+            return Ok(());
+        }
         let file = self.file(name)?;
         let (mut at, mut rest) = (at, parts);
         // Empty ones at the beginning go.
@@ -184,9 +199,7 @@ impl Disk for RealDisk {
     }
 
     fn write_direct(&self, name: &str, at: u64, data: &[u8]) -> io::Result<()> {
-        let direct = i32::try_from(OFlags::DIRECT.bits()).unwrap_or_default();
-        let file = OpenOptions::new().write(true).custom_flags(direct).open(self.path(name));
-        match file.and_then(|file| file.write_all_at(data, at)) {
+        match direct::open(&self.path(name)).and_then(|file| file.write_all_at(data, at)) {
             // Some file systems refuse it, or want more than pages.
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => self.write(name, at, data),
             written => written,

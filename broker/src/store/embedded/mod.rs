@@ -13,6 +13,7 @@ mod cache;
 mod committer;
 mod copy;
 mod damage;
+mod direct;
 mod disk;
 mod evaluate;
 mod frame;
@@ -103,7 +104,8 @@ pub(super) async fn open(dir: &Path, settings: Settings) -> Result<Arc<dyn Store
     let dir = dir.to_owned();
     let opening = tokio::task::spawn_blocking(move || {
         let disk = RealDisk::open(&dir)
-            .map_err(|error| OpenError::Io(format!("cannot open {}", dir.display()), error))?;
+            .map_err(|error| OpenError::Io(format!("cannot open {}", dir.display()), error))?
+            .writing(settings.direct_writes);
         let lock = lock(&dir)?;
         let now = SystemClock::start().wall();
         recover(Arc::new(disk), settings, now)?.start(Some(lock))

@@ -199,6 +199,9 @@ pub(super) struct Shared {
     pub(super) state: RwLock<State>,
     /// Recently written entries, by the use of their slot and their place in it.
     pub(super) cache: Mutex<Cache<(u64, u64), Arc<Entry>>>,
+    /// The same of what was read back from the disk: who reads behind asks for the next part of the
+    /// same entry soon, and must not drive out what those at the tail want.
+    pub(super) read_back: Mutex<Cache<(u64, u64), Arc<Entry>>>,
     /// Where entries lie in sealed slots.
     pub(super) indexes: Indexes,
     /// What was found damaged.
@@ -239,7 +242,8 @@ impl Shared {
             store,
             topics: RwLock::new(topics),
             state: RwLock::new(state),
-            cache: Mutex::new(Cache::new(settings.cache_bytes)),
+            cache: Mutex::new(Cache::new(settings.cache_bytes - settings.read_back_bytes())),
+            read_back: Mutex::new(Cache::new(settings.read_back_bytes())),
             stopped: watch::Sender::new(None),
             indexes: Indexes::new(settings.index_cache_bytes, rules),
             damage: Damage::default(),

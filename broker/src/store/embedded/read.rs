@@ -1,7 +1,8 @@
 //! Reads entries back, from memory or from the disk; what is damaged fails alone.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use super::cache::Cache;
 use super::damage::Lost;
 use super::disk::Disk;
 use super::indexes::Indexes;
@@ -54,7 +55,7 @@ pub(super) fn scan(
             let read = match cached(shared, &place) {
                 Some(entry) => Ok(entry),
                 None if access == Access::Memory => return Ok(None),
-                None => fetch(shared.disk.as_ref(), topic, &place),
+                None => read_back(shared, topic, &place),
             };
             match read {
                 Ok(entry) => {
@@ -290,7 +291,7 @@ pub(super) fn entry(
     topic: TopicId,
     place: &Place,
 ) -> Result<Arc<Entry>, StoreError> {
-    let read = || fetch(shared.disk.as_ref(), topic, place);
+    let read = || read_back(shared, topic, place);
     cached(shared, place).map_or_else(read, Ok).map_err(|what| {
         let lost = (topic, place.base, place.end);
         shared.damage.met(place.generation, place.slot, place.at, lost, &what)
@@ -298,8 +299,18 @@ pub(super) fn entry(
 }
 
 fn cached(shared: &Shared, place: &Place) -> Option<Arc<Entry>> {
-    let cache = shared.cache.lock().unwrap_or_else(PoisonError::into_inner);
-    cache.get((place.generation, place.at))
+    let key = (place.generation, place.at);
+    let look =
+        |cache: &Mutex<Cache<_, _>>| cache.lock().unwrap_or_else(PoisonError::into_inner).get(key);
+    look(&shared.cache).or_else(|| look(&shared.read_back))
+}
+
+/// Reads the entry of `place` from the disk and keeps it for a while.
+fn read_back(shared: &Shared, topic: TopicId, place: &Place) -> Result<Arc<Entry>, String> {
+    let entry = fetch(shared.disk.as_ref(), topic, place)?;
+    let mut kept = shared.read_back.lock().unwrap_or_else(PoisonError::into_inner);
+    kept.insert((place.generation, place.at), Arc::clone(&entry), entry.pinned());
+    Ok(entry)
 }
 
 /// Reads the entry of `place`; else what is wrong.

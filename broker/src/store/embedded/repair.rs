@@ -5,6 +5,7 @@ use std::io;
 
 use tracing::warn;
 
+use super::direct::Aligned;
 use super::disk::Disk;
 use super::layout::{Life, PAGE, ROOT, Root, Slot, Stream, UNFINISHED, index, page_down};
 use super::queue::slot_len;
@@ -63,16 +64,13 @@ pub(super) fn fill(
     len: u64,
     go_on: impl Fn() -> io::Result<bool>,
 ) -> io::Result<bool> {
-    let buffer = vec![0; index(FILL.min(len) + PAGE)];
-    // Direct writes want their memory aligned.
-    let aligned = buffer.as_ptr().align_offset(index(PAGE));
-    let zeros = buffer.get(aligned..).unwrap_or_default();
+    let zeros = Aligned::zeros(index(FILL.min(len)));
     let mut at = 0;
     while at < len {
         if !go_on()? {
             return Ok(false);
         }
-        let part = zeros.get(..index(FILL.min(len - at))).unwrap_or_default();
+        let part = zeros.bytes().get(..index(FILL.min(len - at))).unwrap_or_default();
         disk.write_direct(file, at, part)?;
         at += part.len() as u64;
     }

@@ -21,7 +21,8 @@ pub struct Settings {
     pub frame_bytes: u64,
     /// How much may wait in each log's queue; beyond it, mutations are answered `Unavailable`.
     pub queue_bytes: u64,
-    /// How much of what was written last is kept for readers.
+    /// How much of what was written last, and a quarter of it of what was read back last, is kept
+    /// for readers.
     pub cache_bytes: u64,
     /// How much of the indexes of sealed slots is kept in memory.
     pub index_cache_bytes: u64,
@@ -41,6 +42,9 @@ pub struct Settings {
     /// How fast new slots are filled while no commit waits for one, in bytes a second: a faster
     /// fill delays commits. 0 = as fast as it goes.
     pub fill_bytes_per_second: u64,
+    /// Whether commits go past the kernel's page cache, where the file system can: cheaper and
+    /// sooner durable, but a reader behind `cache_bytes` is the first to read it from the disk.
+    pub direct_writes: bool,
     /// An open slot of the entry log that holds messages is sealed after this time, so that a
     /// quiet store forgets too; also how long dead slots wait for a snapshot.
     pub roll_after: Duration,
@@ -67,6 +71,7 @@ impl Default for Settings {
             retry_after: Duration::from_secs(1),
             state_log_bytes: 64 * MIB,
             fill_bytes_per_second: 128 * MIB,
+            direct_writes: true,
             roll_after: Duration::from_secs(3_600),
             max_bytes: None,
         }
@@ -80,6 +85,11 @@ impl Settings {
     /// The shortest slot that takes the largest record, in bytes.
     pub(super) const fn least_slot(&self) -> u64 {
         self.largest_record.next_multiple_of(8).saturating_add(SLOT_OVERHEAD)
+    }
+
+    /// The part of `cache_bytes` that is for what was read back from the disk.
+    pub(super) const fn read_back_bytes(&self) -> u64 {
+        self.cache_bytes / 4
     }
 
     /// Refuses what cannot be kept: above all a record whose frame does not fit one slot.
