@@ -42,7 +42,6 @@ pub mod tls;
 mod topics;
 mod usage_report;
 mod users;
-
 mod zulu;
 
 pub use gate::Door;

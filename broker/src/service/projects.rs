@@ -22,12 +22,8 @@ impl Broker {
 
     /// The caller's project.
     pub fn project(&self, caller: &Caller) -> Result<ProjectView, Error> {
-        self.view_of_project(caller.project()?)
-    }
-
-    fn view_of_project(&self, id: ProjectId) -> Result<ProjectView, Error> {
         let state = self.0.service.read();
-        let record = state.index.projects.get(&id).ok_or(Error::ProjectNotFound)?;
+        let record = state.index.projects.get(&caller.project()?).ok_or(Error::ProjectNotFound)?;
         Ok(project_view(&state.index, record))
     }
 
@@ -64,7 +60,8 @@ impl Broker {
                     description: description.clone(),
                     alert: alert.clone(),
                 };
-                Ok(Plan { writes: vec![put(record)], answer: () })
+                let answer = project_view(&state.index, &record);
+                Ok(Plan { writes: vec![put(record)], answer })
             };
             let made = broker.make(&broker.0.service, &by, plan).await;
             if made.is_err() {
@@ -72,8 +69,7 @@ impl Broker {
             }
             made
         };
-        self.run(work).await?;
-        self.view_of_project(id)
+        self.run(work).await
     }
 
     /// Renames and/or describes; `None` = as it is.
@@ -99,12 +95,12 @@ impl Broker {
                     record.description.clone_from(description);
                 }
                 record.modified = by.time;
-                Ok(Plan { writes: vec![put(record)], answer: () })
+                let answer = project_view(&state.index, &record);
+                Ok(Plan { writes: vec![put(record)], answer })
             };
             broker.change(&broker.0.service, &by, plan).await
         };
-        self.run(work).await?;
-        self.view_of_project(id)
+        self.run(work).await
     }
 
     /// Replaces its alert settings.

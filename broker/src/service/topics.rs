@@ -28,10 +28,7 @@ impl Broker {
 
     /// One topic.
     pub fn topic(&self, caller: &Caller, name: &TopicName) -> Result<TopicView, Error> {
-        self.view_of_topic(caller.project()?, name)
-    }
-
-    fn view_of_topic(&self, id: ProjectId, name: &TopicName) -> Result<TopicView, Error> {
+        let id = caller.project()?;
         let (project, cell) = (self.project_name(id)?, self.project_cell(id)?);
         let state = cell.read();
         let record = state.index.topic(name).ok_or(Error::TopicNotFound)?;
@@ -60,9 +57,7 @@ impl Broker {
         let project = caller.project()?;
         let (broker, by, wanted) = (self.clone(), self.by(caller), name.clone());
         let settings = (alert, retention, schema);
-        let work = async move { broker.insert_topic(project, wanted, settings, by).await };
-        self.run(work).await?;
-        self.view_of_topic(project, name)
+        self.run(async move { broker.insert_topic(project, wanted, settings, by).await }).await
     }
 
     async fn insert_topic(
@@ -71,8 +66,8 @@ impl Broker {
         name: TopicName,
         (alert, retention, schema): (AlertSettings, RetentionSettings, Option<SchemaName>),
         by: By,
-    ) -> Result<TopicRecord, Error> {
-        let cell = self.project_cell(project)?;
+    ) -> Result<TopicView, Error> {
+        let (project, cell) = (self.project_name(project)?, self.project_cell(project)?);
         let cut = cell.read().index.topics.get(&name).filter(|old| old.marked).cloned();
         if let Some(old) = cut {
             self.finish_deletion(&cell, &old, &self.by_itself("topics:delete")).await?;
@@ -103,7 +98,7 @@ impl Broker {
                 let record = Record::Subscription(waiting.as_ref().clone());
                 (subscription_key(&waiting.name), Some(record))
             }));
-            Ok(Plan { writes, answer: record })
+            Ok(Plan { writes, answer: view(&project, &state.index, &record) })
         });
         // Asked twice: before the log is made, so that a refusal costs nothing, and when it counts.
         plan(&cell.read())?;
