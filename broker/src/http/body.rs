@@ -21,6 +21,8 @@ const DROP_FOR: Duration = Duration::from_secs(2);
 const DROP_FACTOR: u64 = 4;
 /// What is set aside for a body on the word of its head alone.
 const TRUSTED: usize = 64 * 1024;
+/// How much more than has come, as it comes: each step is a copy.
+const TRUSTED_TIMES: usize = 4;
 
 /// How often a body's pace is looked at: what is slower than the rate holds room that others want.
 const LOOK: Duration = Duration::from_secs(2);
@@ -155,10 +157,13 @@ impl Body {
                     whole = chunk;
                 }
                 Some(Ok(chunk)) => {
-                    if read.is_empty() {
-                        let length = self.length.unwrap_or_default();
-                        let trusted = usize::try_from(length).map_or(TRUSTED, |n| n.min(TRUSTED));
-                        read.reserve(trusted.max(whole.len() + chunk.len()));
+                    let has = whole.len() + read.len();
+                    if has + chunk.len() > read.capacity() {
+                        let whole_body = self.length.unwrap_or_default();
+                        let trusted = TRUSTED.max(has.saturating_mul(TRUSTED_TIMES));
+                        let trusted =
+                            usize::try_from(whole_body).map_or(trusted, |n| n.min(trusted));
+                        read.reserve(trusted.max(has + chunk.len()) - read.len());
                         read.extend_from_slice(&std::mem::take(&mut whole));
                     }
                     read.extend_from_slice(&chunk);

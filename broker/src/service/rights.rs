@@ -1,5 +1,7 @@
 //! Who may do what: the gate (`ams-contract.md` 1.4).
 
+use std::sync::Arc;
+
 use super::{Broker, Error, Peer, Route, tokens};
 use crate::domain::records::UserRecord;
 use crate::domain::roles::{ProjectRole, ServiceRole};
@@ -9,25 +11,22 @@ use crate::domain::{ProjectId, ProjectName, UserId, UserName};
 /// rights takes one.
 #[derive(Debug, Clone)]
 pub struct Caller {
-    user: UserId,
-    name: UserName,
-    project_roles: Vec<ProjectRole>,
-    service_roles: Vec<ServiceRole>,
+    /// As it was when it was admitted, with the token it named.
+    user: Arc<UserRecord>,
     project: Option<ProjectId>,
     route: Route,
     peer: Peer,
-    token_sha256: String,
 }
 
 impl Caller {
     /// Who it is.
-    pub const fn user(&self) -> UserId {
-        self.user
+    pub fn user(&self) -> UserId {
+        self.user.id
     }
 
     /// Its name.
-    pub const fn name(&self) -> &UserName {
-        &self.name
+    pub fn name(&self) -> &UserName {
+        &self.user.name
     }
 
     /// What it was admitted for.
@@ -46,27 +45,33 @@ impl Caller {
     }
 
     pub(super) fn is(&self, role: &ProjectRole) -> bool {
-        self.project_roles.contains(role)
+        project_roles(&self.user, self.project).contains(role)
     }
 
     pub(super) fn is_service_admin(&self) -> bool {
-        self.service_roles.contains(&ServiceRole::ServiceAdmin)
+        self.user.service_roles.contains(&ServiceRole::ServiceAdmin)
     }
 
     pub(super) fn is_push_worker(&self) -> bool {
-        self.service_roles.contains(&ServiceRole::PushWorker)
+        self.user.service_roles.contains(&ServiceRole::PushWorker)
     }
 
     /// The ACL rule (`ams-contract.md` 2.4): holding `role` makes the ACL apply, whatever else is
     /// held.
     pub(super) fn passes(&self, role: &ProjectRole, acl: &[UserId]) -> Result<(), Error> {
-        if self.is(role) && !acl.contains(&self.user) { Err(Error::Forbidden) } else { Ok(()) }
+        if self.is(role) && !acl.contains(&self.user.id) { Err(Error::Forbidden) } else { Ok(()) }
     }
 
     /// Whether a list shows this caller only what its ACLs name.
     pub(super) fn sees_own_only(&self, role: &ProjectRole) -> bool {
         self.is(role) && !self.is(&ProjectRole::ProjectAdmin) && !self.is_service_admin()
     }
+}
+
+/// What `user` is in `project`.
+fn project_roles(user: &UserRecord, project: Option<ProjectId>) -> &[ProjectRole] {
+    let held = project.and_then(|id| user.projects.iter().find(|held| held.project == id));
+    held.map_or(&[], |held| &held.roles)
 }
 
 impl Broker {
@@ -93,7 +98,7 @@ impl Broker {
         }
         let user = state.index.holder(&token).ok_or(Error::Unauthorized)?;
         let project = found.map(|project| project.id);
-        let caller = self.judge(user, project, (route, peer), token)?;
+        let caller = self.judge(user, project, (route, peer))?;
         // Whoever may mend what runs away is not held up by it.
         if !caller.is_service_admin() {
             self.0.quotas.request(user.id, project)?;
@@ -108,40 +113,26 @@ impl Broker {
         if caller.project.is_some_and(|id| !state.index.projects.contains_key(&id)) {
             return Err(Error::ProjectNotFound);
         }
-        let token = caller.token_sha256.clone();
-        let user = state.index.holder(&token).ok_or(Error::Unauthorized)?;
-        self.judge(user, caller.project, (caller.route, caller.peer), token)
+        let token = &caller.user.token_sha256;
+        let user = state.index.holder(token).ok_or(Error::Unauthorized)?;
+        self.judge(user, caller.project, (caller.route, caller.peer))
     }
 
     /// Whether the roles of a token's `user` allow what it asks.
     fn judge(
         &self,
-        user: &UserRecord,
+        user: &Arc<UserRecord>,
         project: Option<ProjectId>,
         (route, peer): (Route, Peer),
-        token_sha256: String,
     ) -> Result<Caller, Error> {
-        let project_roles = project
-            .and_then(|project| user.projects.iter().find(|held| held.project == project))
-            .map(|held| held.roles.clone())
-            .unwrap_or_default();
-        let service_roles = user.service_roles.clone();
-        if project_roles.is_empty() && service_roles.is_empty() {
+        let roles = project_roles(user, project);
+        if roles.is_empty() && user.service_roles.is_empty() {
             return Err(Error::Unauthorized);
         }
-        if !self.0.settings.roles.allow(route, &project_roles, &service_roles) {
+        if !self.0.settings.roles.allow(route, roles, &user.service_roles) {
             return Err(Error::Forbidden);
         }
-        Ok(Caller {
-            user: user.id,
-            name: user.name.clone(),
-            project_roles,
-            service_roles,
-            project,
-            route,
-            peer,
-            token_sha256,
-        })
+        Ok(Caller { user: Arc::clone(user), project, route, peer })
     }
 
     /// The names of the roles that may call `route`: those in a project, then those in the service.
