@@ -104,16 +104,22 @@ impl Workload {
     }
 
     /// How long the log's files must be so that a phase of `length`, or the two that some consist
-    /// of, needs no more than half of the first; `None` = as a new store makes them.
+    /// of, needs no more than half of the first, if a file can be so long; `None` = as a new store
+    /// makes them.
     pub(super) fn slot_bytes(&self, length: Duration) -> Option<u64> {
         let phases = match self.kind {
             Kind::Publish { fresh: true, .. } => return None,
             Kind::Latency | Kind::FanOut => 2,
             Kind::Publish { .. } | Kind::Consume { .. } | Kind::Topics | Kind::Churn => 1,
         };
-        let each_second: u64 = if self.is_bulk() { 320 << 20 } else { 64 << 20 };
+        let each_second: u64 = match self.kind {
+            Kind::Publish { messages, bytes, .. } if messages * bytes >= 64 * KIBIBYTE => 800 << 20,
+            _ if self.is_bulk() => 320 << 20,
+            _ => 64 << 20,
+        };
         let millis = u64::try_from(length.as_millis()).unwrap_or(u64::MAX);
-        Some((2 * phases * each_second / 1_000).saturating_mul(millis))
+        // The store's files are shorter than 2 GiB, in whole pages.
+        Some((2 * phases * each_second / 1_000).saturating_mul(millis).min((1 << 31) - 4_096))
     }
 
     /// The floor of the same shape.
