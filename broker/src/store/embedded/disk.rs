@@ -7,6 +7,8 @@ use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use rustix::fs::Advice;
+
 use super::direct::{self, Direct};
 use super::sidecar::SUFFIX;
 
@@ -32,6 +34,11 @@ pub(super) trait Disk: Send + Sync {
     /// boundary in memory and in the file.
     fn write_direct(&self, name: &str, at: u64, data: &[u8]) -> io::Result<()> {
         self.write(name, at, data)
+    }
+    /// Lets what is read next come from the disk, not from the memory of the operating system, where
+    /// that can be; what is not durable yet stays there.
+    fn uncache(&self, _name: &str) -> io::Result<()> {
+        Ok(())
     }
     /// Makes content and length durable. After an error nobody knows what is on the disk.
     fn sync(&self, name: &str) -> io::Result<()>;
@@ -204,6 +211,10 @@ impl Disk for RealDisk {
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => self.write(name, at, data),
             written => written,
         }
+    }
+
+    fn uncache(&self, name: &str) -> io::Result<()> {
+        Ok(rustix::fs::fadvise(&*self.file(name)?, 0, None, Advice::DontNeed)?)
     }
 
     fn sync(&self, name: &str) -> io::Result<()> {

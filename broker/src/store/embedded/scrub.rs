@@ -1,13 +1,12 @@
 //! The thread that reads sealed slots again, slowly, so that damage is known before somebody needs
 //! what it took.
 //!
-//! What it reads may come from the memory of the operating system rather than from the disk; a slot
-//! that was not read for a day seldom does.
+//! What the operating system remembers of a slot is forgotten before: what counts is on the disk.
 
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::layout::Slot;
+use super::layout::{Slot, Stream};
 use super::queue::Shared;
 use super::read;
 use super::topics::Part;
@@ -80,6 +79,8 @@ impl Scrubber {
     /// Verifies every frame; `None` if it shall not go on.
     fn read(&self, slot: &Slot, rest: &mut dyn FnMut(u64) -> bool) -> Option<Vec<Wrong>> {
         let (disk, store) = (self.shared.disk.as_ref(), self.shared.store);
+        // Where it cannot be, what is remembered is better than nothing.
+        let _remembered = disk.uncache(&Stream::Entries.file(slot.number));
         let mut walk = match Walk::open(disk, store, slot.number, slot.generation) {
             Ok(walk) => walk,
             Err(what) => return Some(vec![(0, what)]),

@@ -328,3 +328,36 @@ fn who_reads_at_the_end_needs_no_disk_when_a_slot_is_sealed() {
     assert!(newest > 3);
     assert_eq!(scribe.store.shared.board().sealed.len(), 0);
 }
+
+#[tokio::test]
+async fn what_was_read_back_is_kept_for_a_while_and_not_instead_of_what_was_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = Arc::new(RealDisk::open(dir.path()).unwrap().writing(true));
+    // Room for about nine entries that were written and three that were read.
+    let settings = Settings { cache_bytes: 16 << 10, ..Settings::small() };
+    let store = recover(disk, settings, Time(0)).unwrap().start(None).unwrap();
+    let (topic, mut head, mut written) = (TopicId::random(), Head::default(), Vec::new());
+    store.create(topic).await.unwrap();
+    for tag in 0..150 {
+        let entry = entry(&head, tag, 2, 500);
+        head = head.after(&entry);
+        store.commit(topic, Arc::clone(&entry)).await.unwrap();
+        written.push(entry);
+    }
+    let read = async |at: usize| -> Arc<Entry> {
+        let one = Limits { messages: 1, bytes: u64::MAX };
+        let found = store.scan(topic, written[at].base, one).await.unwrap();
+        assert_eq!(found, std::slice::from_ref(&written[at]));
+        found[0].clone()
+    };
+    let first = read(0).await;
+    assert!(!Arc::ptr_eq(&first, &written[0]), "it came from the disk");
+    assert!(Arc::ptr_eq(&first, &read(0).await), "and is still in memory");
+    for at in 1..100 {
+        read(at).await;
+    }
+    assert!(!Arc::ptr_eq(&first, &read(0).await), "it had to go for others");
+    for at in [145, 149] {
+        assert!(Arc::ptr_eq(&written[at], &read(at).await), "{at} was written last");
+    }
+}

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::entry;
 use super::indexes::Filled;
-use crate::domain::{Hole, Holes, Offset};
+use super::sim::Sim;
+use crate::domain::{Head, Hole, Holes, Offset, Time, TopicId};
 use crate::store::embedded::scrub::Scrubber;
-use crate::store::embedded::{Settings, open};
+use crate::store::embedded::{Settings, open, recover};
 use crate::store::{Limits, MessageLog, Store, StoreError};
 
 const ALL: Limits = Limits { messages: u64::MAX, bytes: u64::MAX };
@@ -71,6 +73,30 @@ async fn a_damaged_entry_is_found_once_with_its_topic_and_offsets() {
     assert_eq!(others, filled.written[1]);
     filled.flip_at(at);
     filled.is_sound_again().await;
+}
+
+#[tokio::test]
+async fn what_the_disk_holds_counts_not_what_is_remembered_of_it() {
+    let sim = Sim::new(3);
+    let forgetful = Settings { cache_bytes: 0, ..Settings::small() };
+    let recovered = recover(sim.clone(), forgetful, Time(0)).unwrap();
+    let shared = Arc::clone(&recovered.shared);
+    let store = recovered.start(None).unwrap();
+    let (topic, mut head) = (TopicId::random(), Head::default());
+    store.create(topic).await.unwrap();
+    for tag in 0..150 {
+        let entry = entry(&head, tag, 2, 500);
+        head = head.after(&entry);
+        store.commit(topic, entry).await.unwrap();
+    }
+    let scrubber = Scrubber::new(Arc::clone(&shared));
+    assert!(scrubber.pass(&mut |_| true));
+    assert_eq!(store.damage_found(), 0);
+    sim.rot("e000", 8 * 10_000);
+    // Who reads it now sees what it was.
+    assert!(store.scan(topic, Offset(0), ALL).await.is_ok());
+    assert!(scrubber.pass(&mut |_| true));
+    assert_eq!(store.damage_found(), 1);
 }
 
 #[tokio::test]

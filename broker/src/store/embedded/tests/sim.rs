@@ -142,16 +142,8 @@ impl Sim {
         ids.sort_unstable();
         for id in ids {
             let file = files.get_mut(&id).unwrap();
-            if file.disk == file.cache {
-                continue;
-            }
-            for page in 0..file.cache.len().div_ceil(PAGE) {
-                let sectors = page * PAGE / SECTOR..(page + 1) * PAGE / SECTOR;
-                if file.dirty.range(sectors).next().is_none() && rng.percent(50) {
-                    for at in page * PAGE..((page + 1) * PAGE).min(file.cache.len()) {
-                        file.cache[at] = file.disk.get(at).copied().unwrap_or(0);
-                    }
-                }
+            if file.disk != file.cache {
+                file.forget(|| rng.percent(50));
             }
         }
         state.revive();
@@ -196,6 +188,13 @@ impl Sim {
         state.files.get_mut(&id).unwrap().cache[bit / 8] ^= 1 << (bit % 8);
     }
 
+    /// Flips one bit of what is on the disk, under what a read sees.
+    pub(super) fn rot(&self, name: &str, bit: usize) {
+        let mut state = self.state();
+        let id = state.names[name];
+        state.files.get_mut(&id).unwrap().disk[bit / 8] ^= 1 << (bit % 8);
+    }
+
     /// Shortens what a read sees.
     pub(super) fn cut(&self, name: &str, len: usize) {
         let mut state = self.state();
@@ -211,6 +210,18 @@ impl Sim {
 
 impl SimFile {
     /// Each dirty sector reaches the disk in any of its versions, or not.
+    /// Clean pages leave the page cache, those that `goes` says.
+    fn forget(&mut self, mut goes: impl FnMut() -> bool) {
+        for page in 0..self.cache.len().div_ceil(PAGE) {
+            let sectors = page * PAGE / SECTOR..(page + 1) * PAGE / SECTOR;
+            if self.dirty.range(sectors).next().is_none() && goes() {
+                for at in page * PAGE..((page + 1) * PAGE).min(self.cache.len()) {
+                    self.cache[at] = self.disk.get(at).copied().unwrap_or(0);
+                }
+            }
+        }
+    }
+
     fn settle(&mut self, rng: &mut Rng) {
         let dirty = std::mem::take(&mut self.dirty);
         if self.disk.len() < self.cache.len() {
@@ -379,6 +390,13 @@ impl Disk for Sim {
             }
         }
         if dies { Err(io::Error::other("died")) } else { Ok(()) }
+    }
+
+    fn uncache(&self, name: &str) -> io::Result<()> {
+        let mut state = self.state();
+        let id = state.id(name)?;
+        state.files.get_mut(&id).unwrap().forget(|| true);
+        Ok(())
     }
 
     fn sync(&self, name: &str) -> io::Result<()> {
