@@ -91,9 +91,11 @@ fn map<T>(outcome: Outcome<Done>, wanted: impl FnOnce(Done) -> Option<T>) -> Out
     }
 }
 
-/// Waits for threads. One that panicked has stopped the store and said so.
+/// Waits for threads. One that panicked has stopped the store and said so; this one, which carries
+/// on the task that held the store last, ends when it looks at the board.
 fn join(threads: Vec<JoinHandle<()>>) {
-    for thread in threads {
+    let here = std::thread::current().id();
+    for thread in threads.into_iter().filter(|thread| thread.thread().id() != here) {
         drop(thread.join());
     }
 }

@@ -337,11 +337,12 @@ async fn what_was_read_back_is_kept_for_a_while_and_not_instead_of_what_was_writ
     let settings = Settings { cache_bytes: 16 << 10, ..Settings::small() };
     let store = recover(disk, settings, Time(0)).unwrap().start(None).unwrap();
     let (topic, mut head, mut written) = (TopicId::random(), Head::default(), Vec::new());
-    store.create(topic).await.unwrap();
+    assert_eq!(store.create(topic).await.unwrap(), Outcome::Applied(()));
     for tag in 0..150 {
         let entry = entry(&head, tag, 2, 500);
         head = head.after(&entry);
-        store.commit(topic, Arc::clone(&entry)).await.unwrap();
+        let outcome = store.commit(topic, Arc::clone(&entry)).await.unwrap();
+        assert_eq!(outcome, Outcome::Applied(head.clone()));
         written.push(entry);
     }
     let read = async |at: usize| -> Arc<Entry> {

@@ -9,7 +9,7 @@ use super::sim::Sim;
 use crate::domain::{Head, Hole, Holes, Offset, Time, TopicId};
 use crate::store::embedded::scrub::Scrubber;
 use crate::store::embedded::{Settings, open, recover};
-use crate::store::{Limits, MessageLog, Store, StoreError};
+use crate::store::{Limits, MessageLog, Outcome, Store, StoreError};
 
 const ALL: Limits = Limits { messages: u64::MAX, bytes: u64::MAX };
 
@@ -83,11 +83,12 @@ async fn what_the_disk_holds_counts_not_what_is_remembered_of_it() {
     let shared = Arc::clone(&recovered.shared);
     let store = recovered.start(None).unwrap();
     let (topic, mut head) = (TopicId::random(), Head::default());
-    store.create(topic).await.unwrap();
+    assert_eq!(store.create(topic).await.unwrap(), Outcome::Applied(()));
     for tag in 0..150 {
         let entry = entry(&head, tag, 2, 500);
         head = head.after(&entry);
-        store.commit(topic, entry).await.unwrap();
+        let outcome = store.commit(topic, entry).await.unwrap();
+        assert_eq!(outcome, Outcome::Applied(head.clone()));
     }
     let scrubber = Scrubber::new(Arc::clone(&shared));
     assert!(scrubber.pass(&mut |_| true));

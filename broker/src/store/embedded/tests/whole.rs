@@ -189,3 +189,31 @@ async fn what_is_too_large_is_full_and_a_full_queue_is_unavailable() {
     assert_eq!(applied + refused, 1_000);
     assert!(applied > 0 && refused > 0, "{applied} {refused}");
 }
+
+#[tokio::test]
+async fn it_may_be_let_go_of_on_its_own_thread() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, topic) = (reopen(dir.path()).await, TopicId::random());
+    assert_eq!(store.create(topic).await.unwrap(), Outcome::Applied(()));
+    let (tell, told) = tokio::sync::oneshot::channel();
+    crate::inline::spawn(&tokio::runtime::Handle::current(), async move {
+        let outcome = store.commit(topic, entry(&Head::default(), 1, 2, 100)).await;
+        drop(store);
+        let thread = std::thread::current().name().map(String::from);
+        tell.send((outcome, thread)).unwrap();
+    });
+    let (outcome, thread) = told.await.unwrap();
+    assert!(matches!(outcome, Ok(Outcome::Applied(_))));
+    assert_eq!(thread.as_deref(), Some("entry-log"));
+    // That thread gives the directory back when it has ended.
+    let opened = async {
+        loop {
+            match open(dir.path(), Settings::small()).await {
+                Err(OpenError::InUse(_)) => tokio::time::sleep(Duration::from_millis(5)).await,
+                opened => return opened.unwrap(),
+            }
+        }
+    };
+    let store = tokio::time::timeout(Duration::from_secs(30), opened).await.unwrap();
+    assert_eq!(store.head(topic).await.unwrap().map(|head| head.next), Some(Offset(2)));
+}
