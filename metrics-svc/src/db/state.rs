@@ -1,6 +1,7 @@
 //! Judge rows, incidents, deletions and history.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::{Connection, Transaction, params};
@@ -141,7 +142,7 @@ impl Db {
     ///
     /// # Errors
     /// The database refuses.
-    pub async fn commit(&self, commit: Commit, now: Time) -> Result<(), DbError> {
+    pub async fn commit(&self, commit: Arc<Commit>, now: Time) -> Result<(), DbError> {
         self.write(move |transaction| {
             for (subscription, body) in &commit.judged {
                 let sql = "INSERT OR REPLACE INTO judged (subscription, body) VALUES (?1, ?2)";
@@ -196,15 +197,20 @@ impl Db {
         .await
     }
 
-    /// Writes history rows, and drops everything that is too old.
+    /// Writes history rows, and drops everything that is too old. The rows are made one by one as
+    /// they are written: together they are far more than what is known.
     ///
     /// # Errors
     /// The database refuses.
-    pub async fn keep_samples(&self, samples: Vec<Sample>, now: Time) -> Result<(), DbError> {
+    pub async fn keep_samples(
+        &self,
+        samples: impl Iterator<Item = Sample> + Send + 'static,
+        now: Time,
+    ) -> Result<(), DbError> {
         self.write(move |transaction| {
             let sql = "INSERT OR REPLACE INTO sample_1m (minute, resource, kind, body)
                        VALUES (?1, ?2, ?3, ?4)";
-            for sample in &samples {
+            for sample in samples {
                 transaction.prepare_cached(sql)?.execute(params![
                     i64::try_from(sample.minute).unwrap_or(i64::MAX),
                     sample.resource.to_string(),

@@ -1,8 +1,8 @@
 //! One evaluation: judge, write everything down in one transaction, let mails go.
 
 use std::collections::BTreeMap;
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use uuid::Uuid;
@@ -38,15 +38,15 @@ impl Watch {
     pub async fn evaluate(&self) {
         let mut unwritten = self.unwritten.lock().await;
         let now = self.clock.wall();
-        unwritten.absorb(self.judge(now));
-        let written = self.db.commit(unwritten.clone(), now).await;
+        Arc::make_mut(&mut unwritten).absorb(self.judge(now));
+        let written = self.db.commit(Arc::clone(&unwritten), now).await;
         self.last_evaluation.store(now.0, Ordering::Relaxed);
         match written {
             Ok(()) => {
                 if !unwritten.mails.is_empty() || !unwritten.closings.is_empty() {
                     self.mailer.wake();
                 }
-                *unwritten = Commit::default();
+                *unwritten = Arc::default();
                 *self.outage.lock().unwrap_or_else(PoisonError::into_inner) = Outage::None;
             }
             Err(error) => {

@@ -46,7 +46,7 @@ pub struct Watch {
     settings: JudgeSettings,
     pace: Pace,
     /// One evaluation at a time, with what could not be written yet.
-    unwritten: tokio::sync::Mutex<Commit>,
+    unwritten: tokio::sync::Mutex<Arc<Commit>>,
     /// Open incidents, or changes of them, nobody was told of: muted, or mails were off.
     untold: Mutex<HashMap<Uuid, Incident>>,
     /// Who deleted what, from before the start.

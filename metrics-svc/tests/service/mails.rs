@@ -69,7 +69,7 @@ impl Bench {
             expires_at: now.plus(Duration::from_secs(86_400)),
         });
         let commit = Commit { mails: mails.collect(), ..Commit::default() };
-        self.db.commit(commit, now).await.unwrap();
+        self.db.commit(Arc::new(commit), now).await.unwrap();
     }
 
     async fn close(&self, incident: u128, only_if_told: bool) {
@@ -85,7 +85,7 @@ impl Bench {
             expires_at: now.plus(Duration::from_secs(86_400)),
         };
         let commit = Commit { closings: vec![closing], ..Commit::default() };
-        self.db.commit(commit, now).await.unwrap();
+        self.db.commit(Arc::new(commit), now).await.unwrap();
     }
 
     async fn waiting(&self) -> u64 {
