@@ -12,10 +12,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("watch", &["notify", "db", "alert", "series", "clock"]),
     ("notify", &["db", "clock"]),
     ("db", &["clock"]),
-    ("alert", &["series", "clock"]),
+    ("alert", &["series", "clock", "varint"]),
     ("decode", &["series", "clock"]),
-    ("series", &["clock"]),
+    ("series", &["clock", "varint"]),
     ("clock", &[]),
+    ("varint", &[]),
 ];
 
 /// Foreign crates and the only modules that may name them.

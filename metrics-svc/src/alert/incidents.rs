@@ -122,7 +122,7 @@ fn opened(present: &Present<'_>, now: Time) -> Incident {
         peak_backlog: verdict.backlog,
         lost: present.lost.saturating_sub(lost_before),
         lost_before,
-        evidence: verdict.evidence.clone(),
+        evidence: verdict.evidence.to_map(),
         advice: verdict.advice.clone(),
         threshold: verdict.threshold,
         history: vec![(now, verdict.state)],
@@ -158,7 +158,7 @@ fn update(incident: &mut Incident, present: &Present<'_>, now: Time) -> bool {
     incident.peak_backlog = peak;
     incident.lost = lost;
     incident.threshold = verdict.threshold;
-    incident.evidence.clone_from(&verdict.evidence);
+    incident.evidence = verdict.evidence.to_map();
     incident.advice.clone_from(&verdict.advice);
     changed
 }

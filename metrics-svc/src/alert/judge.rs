@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::advice::advice;
 use super::classify::{Finding, classify};
-use super::evidence::{Background, evidence};
+use super::evidence::{Background, Evidence, evidence};
 use super::facts::{Facts, Threshold};
 use super::incidents::{Present, close_deleted, follow};
 use super::memory::{Pending, SavedSubscription, Shown, TopicGone};
@@ -35,9 +35,10 @@ pub struct Evaluation {
 /// Judges every subscription.
 #[derive(Debug)]
 pub struct Judge {
-    memories: BTreeMap<Uuid, SavedSubscription>,
+    /// In boxes, as verdicts are: the map's nodes are up to half empty.
+    memories: BTreeMap<Uuid, Box<SavedSubscription>>,
     incidents: BTreeMap<Uuid, Incident>,
-    verdicts: BTreeMap<Uuid, Verdict>,
+    verdicts: BTreeMap<Uuid, Box<Verdict>>,
     service: Service,
     started_at: Time,
     /// The same, or when our clock was found set back to before it.
@@ -66,7 +67,7 @@ impl Judge {
         let incidents: BTreeMap<Uuid, Incident> =
             open.map(|incident| (incident.id, incident)).collect();
         Self {
-            memories: saved.into_iter().map(|saved| (saved.id, saved)).collect(),
+            memories: saved.into_iter().map(|saved| (saved.id, Box::new(saved))).collect(),
             service: Service::restore(&incidents, started_at),
             incidents,
             verdicts: BTreeMap::new(),
@@ -107,9 +108,10 @@ impl Judge {
             let saved = self.memories.remove(&id);
             let is_new = saved.is_none();
             let mut memory = saved.unwrap_or_else(|| {
-                SavedSubscription::new(id, subscription.project, subscription.topic_id, now)
+                let (project, topic) = (subscription.project, subscription.topic_id);
+                Box::new(SavedSubscription::new(id, project, topic, now))
             });
-            let before = memory.clone();
+            let before = SavedSubscription::clone(&memory);
             memory.not_after(now);
             let (verdict, lost) = round.judge(&view, &mut memory);
             let muted_until = round.in_force(&view).muted_until.map(|(until, _)| until);
@@ -129,17 +131,17 @@ impl Judge {
                 .is_some_and(|start| now.since(start) >= verdict.threshold / 4);
             if is_new || memory.is_worth_saving(&before) || (memory.unsaved && long) {
                 memory.unsaved = false;
-                evaluation.changed.push(memory.clone());
+                evaluation.changed.push(SavedSubscription::clone(&memory));
             }
             self.memories.insert(id, memory);
-            self.verdicts.insert(id, verdict);
+            self.verdicts.insert(id, Box::new(verdict));
         }
         evaluation
     }
 
     /// The last judgement of a subscription.
     pub fn verdict(&self, subscription: Uuid) -> Option<&Verdict> {
-        self.verdicts.get(&subscription)
+        self.verdicts.get(&subscription).map(Box::as_ref)
     }
 
     /// Open incidents.
@@ -226,7 +228,7 @@ impl Round<'_> {
             held: finding.held,
             loss,
             letters: memory.letters.as_deref().map(|letters| letters.recent()),
-            topic_gone: memory.topic_gone.as_ref(),
+            topic_gone: memory.topic_gone.as_deref(),
         };
         let shown = memory.shown;
         let verdict = Verdict {
@@ -281,10 +283,7 @@ impl Round<'_> {
             oldest_unacked_age: Duration::ZERO,
             backlog: view.held.map_or(0, |held| held.record.count(&telemetry::names::SUB_BACKLOG)),
             muted: self.is_muted(in_force),
-            evidence: BTreeMap::from([(
-                String::from("lastReportAt"),
-                super::evidence::stamp(last_report),
-            )]),
+            evidence: Evidence::of_silence(last_report),
             advice: String::from(
                 "The broker that owns this subscription sends no reports, so nothing is known of \
                  it. The operators are told; there is nothing for you to do.",
@@ -308,18 +307,18 @@ impl Round<'_> {
             memory.topic_gone = None;
         } else if let Some(life) = memory.topic_id {
             let deletion = self.series.deletion(life);
-            memory.topic_gone = Some(TopicGone {
+            memory.topic_gone = Some(Box::new(TopicGone {
                 by: deletion.map(|deletion| deletion.by.clone()).unwrap_or_default(),
                 at: deletion.and_then(|deletion| deletion.at).unwrap_or(self.now),
                 warn: None,
-            });
+            }));
         }
         memory.topic_id = present;
         memory.project = view.subscription.project;
         // Deleted before it was ever looked at: there is no news in that.
         let old = TopicGone { by: String::new(), at: view.subscription.created, warn: Some(false) };
         if present.is_none() {
-            memory.topic_gone.get_or_insert(old);
+            memory.topic_gone.get_or_insert_with(|| Box::new(old));
         }
     }
 
@@ -402,13 +401,13 @@ impl Round<'_> {
             sequence: broker.sequence,
             unused: finding.unused,
         };
-        let first = memory.pending.get_or_insert_with(|| heard.clone());
+        let first = memory.pending.get_or_insert_with(|| Box::new(heard.clone()));
         if first.unused != heard.unused {
             // Its first consumer has come: that it waited before is not this one's fault.
-            *first = heard;
+            **first = heard;
             return false;
         }
-        if *first == heard {
+        if **first == heard {
             return false;
         }
         if !finding.unused {

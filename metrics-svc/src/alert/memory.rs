@@ -22,7 +22,7 @@ pub struct SavedSubscription {
     pub project: Uuid,
     /// The topic life it was attached to when last looked at.
     pub(super) topic_id: Option<Uuid>,
-    pub(super) topic_gone: Option<TopicGone>,
+    pub(super) topic_gone: Option<Box<TopicGone>>,
     pub(super) shown: Shown,
     /// Start of the stall clock, on the broker's clock, and the counters there.
     pub(super) clock_start: Option<Time>,
@@ -44,7 +44,7 @@ pub struct SavedSubscription {
     pub(super) stall: Option<Shown>,
     /// First of two evaluations that find the clock expired. Not saved: a start begins anew.
     #[serde(skip)]
-    pub(super) pending: Option<Pending>,
+    pub(super) pending: Option<Box<Pending>>,
     /// Since when a stall looks well. Not saved either.
     #[serde(skip)]
     pub(super) calm_since: Option<Time>,

@@ -10,6 +10,7 @@ mod incidents;
 mod judge;
 mod letters;
 mod memory;
+mod packed;
 mod recipients;
 mod service;
 mod state;
@@ -17,6 +18,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 
+pub use evidence::Evidence;
 pub use judge::{Evaluation, Judge};
 pub use memory::SavedSubscription;
 pub use recipients::{Recipients, Step, recipients};

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
+use super::evidence::Evidence;
 use crate::clock::Time;
 use crate::series::{AlertSettings, Severity};
 
@@ -176,7 +177,7 @@ pub struct Verdict {
     /// Whether the owner wants no mail now.
     pub muted: bool,
     /// What the judgement rests on.
-    pub evidence: BTreeMap<String, Value>,
+    pub evidence: Evidence,
     /// What to do, with the exact command; empty when there is nothing to do.
     pub advice: String,
 }

@@ -72,9 +72,6 @@ struct WireMembership {
 struct WireTopic {
     id: Uuid,
     name: String,
-    created: String,
-    #[serde(default)]
-    acl: Vec<Uuid>,
     #[serde(default)]
     alert: Value,
 }
@@ -88,11 +85,9 @@ struct WireSubscription {
     topic_id: Option<Uuid>,
     ack_deadline_seconds: u64,
     #[serde(default)]
-    ack_mode: String,
+    dead_letter_topic: Option<Box<str>>,
     #[serde(default)]
-    dead_letter_topic: Option<String>,
-    #[serde(default)]
-    acl: Vec<Uuid>,
+    acl: Box<[Uuid]>,
     created: String,
     #[serde(default)]
     alert: Value,
@@ -171,14 +166,9 @@ fn known_object(object: WireObject, scope: Scope) -> Result<Option<Object>, Deco
                 service_roles: wire.service_roles,
             })
         }
-        WireObject::Topic(wire) => Object::Topic(Topic {
-            id: wire.id,
-            project,
-            name: wire.name,
-            created: time(&wire.created)?,
-            acl: wire.acl,
-            alert: AlertSettings::from_json(&wire.alert),
-        }),
+        WireObject::Topic(wire) => {
+            Object::Topic(Topic { id: wire.id, project, name: wire.name, alert: said(&wire.alert) })
+        }
         WireObject::Subscription(wire) => Object::Subscription(Subscription {
             id: wire.id,
             project,
@@ -186,14 +176,18 @@ fn known_object(object: WireObject, scope: Scope) -> Result<Option<Object>, Deco
             topic: wire.topic,
             topic_id: wire.topic_id,
             ack_deadline_seconds: wire.ack_deadline_seconds,
-            ack_mode: wire.ack_mode,
             dead_letter_topic: wire.dead_letter_topic,
             acl: wire.acl,
             created: time(&wire.created)?,
-            alert: AlertSettings::from_json(&wire.alert),
+            alert: said(&wire.alert),
         }),
         WireObject::Unknown => return Ok(None),
     }))
+}
+
+fn said(alert: &Value) -> Option<Box<AlertSettings>> {
+    let settings = AlertSettings::from_json(alert);
+    (settings != AlertSettings::default()).then(|| Box::new(settings))
 }
 
 fn time(text: &str) -> Result<Time, DecodeError> {

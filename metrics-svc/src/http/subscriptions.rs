@@ -86,7 +86,7 @@ fn row(view: &SubscriptionView<'_>, verdict: &Verdict) -> Row {
         oldest_unacked_at: verdict.oldest_unacked_at.map(Time::to_seconds_text),
         oldest_unacked_age_seconds: seconds(verdict.oldest_unacked_age),
         stall_threshold_seconds: seconds(verdict.threshold),
-        evidence: verdict.evidence.clone(),
+        evidence: verdict.evidence.to_map(),
         advice: verdict.advice.clone(),
     }
 }

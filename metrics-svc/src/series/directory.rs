@@ -44,12 +44,8 @@ pub struct Topic {
     pub project: Uuid,
     /// Its name.
     pub name: String,
-    /// When it was created.
-    pub created: Time,
-    /// Users on its ACL.
-    pub acl: Vec<Uuid>,
-    /// Its alarm settings.
-    pub alert: AlertSettings,
+    /// Its alarm settings; `None` where nothing is said.
+    pub alert: Option<Box<AlertSettings>>,
 }
 
 /// A subscription.
@@ -67,16 +63,14 @@ pub struct Subscription {
     pub topic_id: Option<Uuid>,
     /// Seconds a consumer has to acknowledge.
     pub ack_deadline_seconds: u64,
-    /// `cumulative` or `individual`.
-    pub ack_mode: String,
     /// Name of the topic that messages go to which are handed out too often.
-    pub dead_letter_topic: Option<String>,
+    pub dead_letter_topic: Option<Box<str>>,
     /// Users on its ACL.
-    pub acl: Vec<Uuid>,
+    pub acl: Box<[Uuid]>,
     /// When it was created.
     pub created: Time,
-    /// Its alarm settings.
-    pub alert: AlertSettings,
+    /// Its alarm settings; `None` where nothing is said.
+    pub alert: Option<Box<AlertSettings>>,
 }
 
 /// An object of the directory.
@@ -177,8 +171,9 @@ const DELETIONS_KEPT: usize = 10_000;
 pub(super) struct Directory {
     pub(super) projects: BTreeMap<Uuid, Project>,
     pub(super) users: BTreeMap<Uuid, User>,
-    pub(super) topics: BTreeMap<Uuid, Topic>,
-    pub(super) subscriptions: BTreeMap<Uuid, Subscription>,
+    /// In boxes, as subscriptions are: the map's nodes are up to half empty.
+    pub(super) topics: BTreeMap<Uuid, Box<Topic>>,
+    pub(super) subscriptions: BTreeMap<Uuid, Box<Subscription>>,
     /// Scopes held whole, and as of which version.
     versions: BTreeMap<Scope, u64>,
     /// Scopes that arrive whole in several requests: version, and what was named so far.
@@ -273,28 +268,24 @@ impl Directory {
             by: String::new(),
             at: None,
         };
-        let all: Vec<Deleted> = match scope {
+        match scope {
             Scope::Service => {
-                let projects = self.projects.values();
-                let users = self.users.values();
-                projects
-                    .map(|project| nobody(ObjectKind::Project, project.id, &project.name))
-                    .chain(users.map(|user| nobody(ObjectKind::User, user.id, &user.name)))
-                    .collect()
+                let projects = self.projects.values().filter(|of| !named.contains(&of.id));
+                let users = self.users.values().filter(|of| !named.contains(&of.id));
+                let projects = projects.map(|of| nobody(ObjectKind::Project, of.id, &of.name));
+                projects.chain(users.map(|of| nobody(ObjectKind::User, of.id, &of.name))).collect()
             }
             Scope::Project(id) => {
-                let topics = self.topics.values().filter(|topic| topic.project == id);
-                let subscriptions = self.subscriptions.values().filter(|sub| sub.project == id);
-                topics
-                    .map(|topic| nobody(ObjectKind::Topic, topic.id, &topic.name))
-                    .chain(
-                        subscriptions
-                            .map(|sub| nobody(ObjectKind::Subscription, sub.id, &sub.name)),
-                    )
-                    .collect()
+                let is_gone = |project: Uuid, id_of: &Uuid| project == id && !named.contains(id_of);
+                let topics = self.topics.values().filter(|of| is_gone(of.project, &of.id));
+                let subscriptions =
+                    self.subscriptions.values().filter(|of| is_gone(of.project, &of.id));
+                let topics = topics.map(|of| nobody(ObjectKind::Topic, of.id, &of.name));
+                let subscriptions =
+                    subscriptions.map(|of| nobody(ObjectKind::Subscription, of.id, &of.name));
+                topics.chain(subscriptions).collect()
             }
-        };
-        all.into_iter().filter(|deleted| !named.contains(&deleted.id)).collect()
+        }
     }
 
     /// Puts an object in; its id, or `None` when it does not belong in `scope`.
@@ -312,12 +303,12 @@ impl Directory {
             }
             (Scope::Project(project), Object::Topic(topic)) => {
                 let id = topic.id;
-                self.topics.insert(id, Topic { project, ..topic });
+                self.topics.insert(id, Box::new(Topic { project, ..topic }));
                 Some(id)
             }
             (Scope::Project(project), Object::Subscription(sub)) => {
                 let id = sub.id;
-                self.subscriptions.insert(id, Subscription { project, ..sub });
+                self.subscriptions.insert(id, Box::new(Subscription { project, ..sub }));
                 Some(id)
             }
             _ => None,

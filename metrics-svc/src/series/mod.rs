@@ -89,9 +89,9 @@ pub struct Series {
     store: Option<String>,
     brokers: BTreeMap<String, Broker>,
     directory: Directory,
-    projects: BTreeMap<Uuid, Held>,
-    topics: BTreeMap<Uuid, Held>,
-    subscriptions: BTreeMap<Uuid, Held>,
+    projects: BTreeMap<Uuid, Box<Held>>,
+    topics: BTreeMap<Uuid, Box<Held>>,
+    subscriptions: BTreeMap<Uuid, Box<Held>>,
     shapes: Shapes,
 }
 
@@ -226,7 +226,7 @@ impl Series {
 
     /// The figures of a project; `None` until they were reported.
     pub fn project_figures(&self, project: Uuid) -> Option<&Held> {
-        self.projects.get(&project)
+        self.projects.get(&project).map(Box::as_ref)
     }
 
     /// All users.
@@ -245,7 +245,7 @@ impl Series {
             Some(TopicView {
                 project: self.directory.projects.get(&topic.project)?,
                 topic,
-                held: self.topics.get(&topic.id),
+                held: self.topics.get(&topic.id).map(Box::as_ref),
             })
         })
     }
@@ -263,9 +263,9 @@ impl Series {
     fn view<'a>(&'a self, subscription: &'a Subscription) -> Option<SubscriptionView<'a>> {
         Some(SubscriptionView {
             project: self.directory.projects.get(&subscription.project)?,
-            topic: subscription.topic_id.and_then(|id| self.directory.topics.get(&id)),
+            topic: subscription.topic_id.and_then(|id| Some(&**self.directory.topics.get(&id)?)),
             subscription,
-            held: self.subscriptions.get(&subscription.id),
+            held: self.subscriptions.get(&subscription.id).map(Box::as_ref),
         })
     }
 
@@ -286,15 +286,25 @@ impl Series {
 
     /// The alarm settings in force for a subscription; `service` = what the operator says.
     pub fn in_force(&self, view: &SubscriptionView<'_>, service: &AlertSettings) -> InForce {
-        let mut said = vec![(&view.subscription.alert, Level::Subscription)];
-        said.extend(view.topic.map(|topic| (&topic.alert, Level::Topic)));
-        said.push((&view.project.alert, Level::Project));
-        said.push((service, Level::Service));
+        let said = [
+            (view.subscription.alert.as_deref(), Level::Subscription),
+            (view.topic.and_then(|topic| topic.alert.as_deref()), Level::Topic),
+            (Some(&view.project.alert), Level::Project),
+            (Some(service), Level::Service),
+        ];
+        let said: Vec<_> =
+            said.into_iter().filter_map(|(said, level)| Some((said?, level))).collect();
         InForce::of(&said)
     }
 }
 
-fn keep(held: &mut BTreeMap<Uuid, Held>, new: Held, known: bool, named: usize, taken: &mut Taken) {
+fn keep(
+    held: &mut BTreeMap<Uuid, Box<Held>>,
+    new: Held,
+    known: bool,
+    named: usize,
+    taken: &mut Taken,
+) {
     let id = new.record.id;
     match held.get(&id) {
         Some(old) if (new.record.version, new.looked_at) < (old.record.version, old.looked_at) => {
@@ -304,7 +314,7 @@ fn keep(held: &mut BTreeMap<Uuid, Held>, new: Held, known: bool, named: usize, t
             taken.dropped = taken.dropped.saturating_add(1);
         }
         _ => {
-            held.insert(id, new);
+            held.insert(id, Box::new(new));
             taken.accepted = taken.accepted.saturating_add(1);
         }
     }

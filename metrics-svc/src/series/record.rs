@@ -8,6 +8,7 @@ use telemetry::names::Metric;
 use uuid::Uuid;
 
 use crate::clock::Time;
+use crate::varint;
 
 /// One figure of a record.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -48,8 +49,9 @@ pub struct Record {
     /// Beginning of its durable counters: when that life was created.
     pub started_at: Time,
     columns: Arc<[Column]>,
-    /// One for each column: the count, or the bits of the seconds.
-    values: Box<[u64]>,
+    /// One number for each column, packed: the count, or the bits of the seconds. Most are 0, or
+    /// small.
+    values: Box<[u8]>,
 }
 
 impl Record {
@@ -59,22 +61,25 @@ impl Record {
             Value::Count(count) => count,
             Value::Seconds(seconds) => seconds.to_bits(),
         };
-        let values = points.iter().map(bits).collect();
+        let mut values = Vec::with_capacity(points.len().saturating_mul(2));
+        points.iter().for_each(|point| varint::put(&mut values, bits(point)));
         let column = |point: Point| Column {
             metric: point.metric,
             label: point.label.into(),
             is_time: matches!(point.value, Value::Seconds(_)),
         };
-        Self { id, version, started_at, columns: points.into_iter().map(column).collect(), values }
+        let columns = points.into_iter().map(column).collect();
+        Self { id, version, started_at, columns, values: values.into() }
     }
 
     /// The figures: which metric, its extra label (empty for none), and the value.
     pub fn points(&self) -> impl Iterator<Item = (&'static Metric, &str, Value)> {
-        let columns = self.columns.iter().zip(&self.values);
-        columns.map(|(column, bits)| {
+        let mut values = &*self.values;
+        self.columns.iter().map(move |column| {
+            let bits = varint::take(&mut values).unwrap_or_default();
             let value = match column.is_time {
-                true => Value::Seconds(f64::from_bits(*bits)),
-                false => Value::Count(*bits),
+                true => Value::Seconds(f64::from_bits(bits)),
+                false => Value::Count(bits),
             };
             (column.metric, &*column.label, value)
         })

@@ -55,11 +55,10 @@ fn subscription(id: u128) -> Object {
         topic: String::from("t"),
         topic_id: None,
         ack_deadline_seconds: 10,
-        ack_mode: String::from("cumulative"),
         dead_letter_topic: None,
-        acl: Vec::new(),
+        acl: Box::default(),
         created: NOW,
-        alert: AlertSettings::default(),
+        alert: None,
     })
 }
 

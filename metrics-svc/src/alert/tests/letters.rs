@@ -47,7 +47,7 @@ fn a_consumer_that_refuses_a_quarter_is_told_when_every_third_has_shown_it() {
     at_least(incident.opened_at.since(began), 14 * 60, 16 * 60);
     at_least(incident.since.since(began), 0, 90);
     let last = world.subs[&SUB].dead - 1;
-    let evidence = &world.verdict().evidence;
+    let evidence = &world.evidence();
     assert_eq!(evidence["deadLetterTopic"], json!("d"));
     assert_eq!(evidence["deadLetterPercent"], json!(20), "of all that was settled");
     assert_eq!(
@@ -93,8 +93,8 @@ fn few_messages_that_all_become_dead_letters_are_told_by_the_longer_window() {
     let opened = world.opened();
     assert_eq!(opened.len(), 1);
     at_least(opened[0].opened_at.since(began), 44 * 60, 49 * 60);
-    assert_eq!(world.verdict().evidence["recentMinutes"], json!(45));
-    assert_eq!(world.verdict().evidence["deadLetterPercent"], json!(100));
+    assert_eq!(world.evidence()["recentMinutes"], json!(45));
+    assert_eq!(world.evidence()["deadLetterPercent"], json!(100));
     // Two in that time are none.
     let mut world = self::world();
     world.run(mins(180), |sub, now| {
@@ -124,7 +124,7 @@ fn it_is_over_when_the_share_was_low_for_ten_minutes() {
     at_least(closed[0].closed_at.unwrap().since(mended), 21 * 60, 26 * 60);
     assert_eq!(world.opened().len(), 1);
     world.run(mins(60), refuses(0, 1));
-    assert!(!world.verdict().evidence.contains_key("recentMinutes"), "nothing is remembered");
+    assert!(!world.evidence().contains_key("recentMinutes"), "nothing is remembered");
     assert_eq!(world.opened().len(), 1);
 }
 
@@ -255,7 +255,7 @@ fn letters_that_could_not_be_written_are_evidence_and_no_progress() {
         }
     });
     assert_eq!(world.state(), State::NotAcking);
-    assert!(world.verdict().evidence["deadLettersFailed"].as_u64().unwrap() > 100);
+    assert!(world.evidence()["deadLettersFailed"].as_u64().unwrap() > 100);
 }
 
 #[test]

@@ -64,8 +64,8 @@ fn s2_a_message_for_a_dead_consumer_alarms_at_the_threshold_and_not_at_once() {
     assert_eq!(opened[0].threshold, mins(10));
     at_least(opened[0].opened_at.since(published), 600, 635);
     assert_eq!(world.verdict().waiting_since, Some(published));
-    assert_eq!(world.verdict().evidence["backlog"], json!(1));
-    assert_eq!(world.verdict().evidence["thresholdFrom"], json!("default"));
+    assert_eq!(world.evidence()["backlog"], json!(1));
+    assert_eq!(world.evidence()["thresholdFrom"], json!("default"));
     assert!(world.verdict().advice.contains("$AMS/v1/projects/P/subscriptions/s:pull"));
 }
 
@@ -128,7 +128,7 @@ fn a_consumer_that_took_messages_and_died_left_holding_them() {
     });
     world.run(mins(12), |_, _| {});
     assert_eq!(world.opened()[0].reason, Some(Reason::LeftHolding));
-    assert_eq!(world.verdict().evidence["deliveredSinceClock"], json!(5));
+    assert_eq!(world.evidence()["deliveredSinceClock"], json!(5));
     assert!(world.verdict().advice.contains("took 5 messages"));
 }
 

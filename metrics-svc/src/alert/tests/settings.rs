@@ -32,7 +32,7 @@ fn leases_that_are_kept_alive_have_an_hour_unless_the_owner_says_less() {
     world.change(&[object], &[]);
     world.run(mins(17), holds);
     assert_eq!(world.opened()[0].threshold, mins(15));
-    assert_eq!(world.verdict().evidence["thresholdFrom"], json!("subscription"));
+    assert_eq!(world.evidence()["thresholdFrom"], json!("subscription"));
 }
 
 #[test]
@@ -50,7 +50,7 @@ fn settings_hold_field_by_field_from_subscription_topic_project_and_service() {
     );
     world.run(secs(30), |_, _| {});
     assert_eq!(world.verdict().threshold, mins(20));
-    assert_eq!(world.verdict().evidence["thresholdFrom"], json!("topic"));
+    assert_eq!(world.evidence()["thresholdFrom"], json!("topic"));
     let muted_until = world.now.plus(mins(40));
     let mut object = world.sub_object();
     object["alert"] = json!({"stallAfter":"5m","mutedUntil":muted_until.to_seconds_text()});
@@ -62,7 +62,7 @@ fn settings_hold_field_by_field_from_subscription_topic_project_and_service() {
     assert_eq!(incident.threshold, mins(5));
     assert_eq!((incident.severity, incident.muted), (Severity::Warn, true));
     assert_eq!(incident.muted_until, Some(muted_until));
-    assert_eq!(world.verdict().evidence["severityCapFrom"], json!("service"));
+    assert_eq!(world.evidence()["severityCapFrom"], json!("service"));
     world.run(mins(40), |sub, now| sub.publish(now));
     let open = world.judge.incidents().next().unwrap();
     assert!(!open.muted, "the end of the mute is an update");

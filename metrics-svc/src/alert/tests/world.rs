@@ -358,6 +358,10 @@ impl World {
         self.judge.verdict(SUB).unwrap()
     }
 
+    pub(super) fn evidence(&self) -> BTreeMap<String, Value> {
+        self.verdict().evidence.to_map()
+    }
+
     pub(super) fn state(&self) -> State {
         self.verdict().state
     }
