@@ -13,64 +13,82 @@ use crate::service::ScopeChange;
 /// The wire's version.
 const FORMAT: u64 = 1;
 
-/// The requests that carry `change` of `scope`, in order. A change set that needs more than one
-/// request is impossible on the wire: `None` then, and the scope is to be sent whole.
+/// A change of a scope fits in one request of this length, or the scope is sent whole; the receiver
+/// takes twice as much.
+const CHANGE_BYTES: usize = 4 * 1024 * 1024;
+
+/// The requests that carry `change` of `scope`, in order; each is made when it is asked for, for a
+/// whole scope is many times what it takes in memory. A change set that needs more than one request
+/// is impossible on the wire: `None` then, and the scope is to be sent whole.
 ///
 /// `life` answers the present life of a topic's name in this scope, `keeps` for how long a topic
 /// keeps its messages.
-pub(super) fn requests(
+pub(super) fn requests<'a>(
     store: u64,
     scope: Scope,
-    change: &ScopeChange,
-    life: &dyn Fn(&TopicName) -> Option<TopicId>,
-    keeps: &dyn Fn(&TopicRecord) -> Duration,
-) -> Option<Vec<Vec<u8>>> {
-    let mut parts: Vec<Vec<Value>> = vec![Vec::new()];
-    let mut bytes = 0;
-    for value in change.records.iter().filter_map(|record| object(record, life, keeps)) {
-        let length = value.to_string().len() + 1;
-        if bytes > 0 && bytes + length > REQUEST_BYTES {
-            parts.push(Vec::new());
-            bytes = 0;
-        }
-        bytes += length;
-        parts.last_mut()?.push(value);
-    }
-    if change.from.is_some() && parts.len() > 1 {
-        return None;
-    }
-    let deleted: Vec<Value> = change
-        .deleted
+    change: &'a ScopeChange,
+    life: &'a (dyn Fn(&TopicName) -> Option<TopicId> + Sync),
+    keeps: &'a (dyn Fn(&TopicRecord) -> Duration + Sync),
+) -> Option<impl Iterator<Item = Vec<u8>> + Send + 'a> {
+    let most = if change.from.is_some() { CHANGE_BYTES } else { REQUEST_BYTES };
+    let mut objects = change
+        .records
         .iter()
-        .map(|gone| {
-            json!({
-                "kind": gone.kind,
-                "id": gone.id,
-                "name": gone.name,
-                "by": gone.by,
-                "at": gone.at.to_nanos_text(),
-            })
-        })
-        .collect();
+        .filter_map(move |record| object(record, life, keeps))
+        .map(|object| object.to_string())
+        .peekable();
+    let mut deleted = deletions(change);
     let scope = match scope {
         Scope::Service => String::from("service"),
         Scope::Project(id) => id.to_string(),
     };
-    let last = parts.len() - 1;
-    let requests = parts.into_iter().enumerate().map(|(at, objects)| {
-        let request = json!({
+    let mut ended = false;
+    let mut parts = std::iter::from_fn(move || {
+        if ended {
+            return None;
+        }
+        let head = json!({
             "format": FORMAT,
             "store": format!("{store:016x}"),
             "scope": scope,
             "from": change.from,
             "to": change.to,
-            "objects": objects,
-            "deleted": if at == 0 { deleted.as_slice() } else { &[] },
-            "more": at < last,
+            "deleted": std::mem::take(&mut deleted),
         });
-        request.to_string().into_bytes()
+        let mut body = head.to_string();
+        // Its closing brace comes behind the objects.
+        body.pop();
+        body.push_str(",\"objects\":[");
+        let mut bytes = 0;
+        while let Some(next) = objects.next_if(|next| bytes == 0 || bytes + next.len() < most) {
+            if bytes > 0 {
+                body.push(',');
+            }
+            bytes += next.len() + 1;
+            body.push_str(&next);
+        }
+        ended = objects.peek().is_none();
+        body.push_str(if ended { "],\"more\":false}" } else { "],\"more\":true}" });
+        Some(body.into_bytes())
     });
-    Some(requests.collect())
+    let first = parts.next();
+    if change.from.is_some() && parts.next().is_some() {
+        return None;
+    }
+    Some(first.into_iter().chain(parts))
+}
+
+fn deletions(change: &ScopeChange) -> Vec<Value> {
+    let deleted = change.deleted.iter().map(|gone| {
+        json!({
+            "kind": gone.kind,
+            "id": gone.id,
+            "name": gone.name,
+            "by": gone.by,
+            "at": gone.at.to_nanos_text(),
+        })
+    });
+    deleted.collect()
 }
 
 /// An object as metrics-svc wants it; nothing for what is about to go.

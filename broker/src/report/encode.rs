@@ -21,11 +21,12 @@ use crate::service::{
     CallCounts, ProjectFacts, StoreFaultCounts, SubscriptionFacts, TopicFacts, Verb,
 };
 
-/// A request is closed before it grows beyond this; the receiver takes twice as much.
-pub(super) const REQUEST_BYTES: usize = 4 * 1024 * 1024;
+/// A request is closed before it grows beyond this. While it is made, and while it is read, it takes
+/// some ten times as much in memory.
+pub(super) const REQUEST_BYTES: usize = 512 * 1024;
 
 /// What one request says beside its points: fixed attributes, names and headers of the metrics.
-const ENVELOPE_BYTES: usize = 64 * 1024;
+const ENVELOPE_BYTES: usize = 32 * 1024;
 
 /// A figure: a count or version, or a moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -39,12 +39,13 @@ enum Key {
     StoreFaults,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Held {
     fingerprint: u64,
     /// The round that saw it last: what is not seen any more is forgotten.
     round: u64,
-    front: Option<Front>,
+    /// In a box: most have none.
+    front: Option<Box<Front>>,
 }
 
 /// Publish time of a subscription's oldest unacknowledged message; it never changes for one place.
@@ -69,6 +70,16 @@ struct Pending {
     key: Key,
     record: Record,
     held: Option<Held>,
+}
+
+/// The records of one round on their way: those of one request at a time, however many there are.
+struct Outgoing {
+    /// When the reporter looked.
+    looked: Time,
+    request: Request,
+    carried: Vec<(Key, Option<Held>)>,
+    /// Everything is wanted again.
+    resync: bool,
 }
 
 impl Reporter {
@@ -163,16 +174,18 @@ impl Reporter {
             }
             Err(error @ RoundError::Broker(_)) => {
                 // What the broker counts of itself needs no store, and says why there is none.
-                let looked = self.broker.clock().wall();
-                let pending = self.collect_own(round);
-                self.send_records(pending, looked).await?;
+                let mut out = Outgoing::new(self.broker.clock().wall());
+                self.add_own(round, &mut out).await?;
+                self.send(&mut out).await?;
                 return Err(error);
             }
             Err(error) => return Err(error),
         }
-        let looked = self.broker.clock().wall();
-        let pending = self.collect(round).await;
-        let resync = self.send_records(pending, looked).await?;
+        let mut out = Outgoing::new(self.broker.clock().wall());
+        self.add_all(round, &mut out).await?;
+        // The heartbeat, if nothing changed.
+        self.send(&mut out).await?;
+        let resync = out.resync;
         // A resource that is gone was not visited; its record dies with its directory entry.
         self.held.retain(|_, held| held.round == round);
         if resync {
@@ -198,136 +211,125 @@ impl Reporter {
             if accepted == Some(self.broker.scope_version(scope)) {
                 continue;
             }
-            let mut change = self.broker.scope_change(scope, accepted).await?;
+            let change = self.broker.scope_change(scope, accepted).await?;
             let store = self.sender.store;
             let broker = &self.broker;
             let life = |name: &TopicName| broker.topic_life(scope, name);
             let keeps = |topic: &TopicRecord| broker.topic_keeps(topic);
-            let mut requests = directory::requests(store, scope, &change, &life, &keeps);
-            if requests.is_none() {
-                change = self.broker.scope_change(scope, None).await?;
-                requests = directory::requests(store, scope, &change, &life, &keeps);
-            }
-            for request in requests.unwrap_or_default() {
+            let whole;
+            let requests = directory::requests(store, scope, &change, &life, &keeps);
+            let (requests, to) = match requests {
+                Some(requests) => (Some(requests), change.to),
+                None => {
+                    whole = broker.scope_change(scope, None).await?;
+                    (directory::requests(store, scope, &whole, &life, &keeps), whole.to)
+                }
+            };
+            for request in requests.into_iter().flatten() {
                 if self.client.directory(request).await?.resync {
                     return Ok(true);
                 }
             }
-            self.scopes.insert(scope, change.to);
+            self.scopes.insert(scope, to);
         }
         Ok(false)
     }
 
     /// What the broker counts of itself, where it differs from what was accepted.
-    fn collect_own(&mut self, round: u64) -> Vec<Pending> {
-        let mut pending = Vec::new();
-        let held = &mut self.held;
+    async fn add_own(&mut self, round: u64, out: &mut Outgoing) -> Result<(), RoundError> {
         for (at, verb) in [Verb::Publish, Verb::Pull, Verb::Acknowledge].into_iter().enumerate() {
             let record = Record::calls(verb, self.broker.calls(verb));
             let key = Key::Calls(u8::try_from(at).unwrap_or_default());
-            pending.extend(changed(held, round, key, record, None));
+            let found = changed(&mut self.held, round, key, record, None);
+            self.add(found, out).await?;
         }
         let record = Record::store_faults(self.broker.store_faults());
-        pending.extend(changed(held, round, Key::StoreFaults, record, None));
-        pending
+        let found = changed(&mut self.held, round, Key::StoreFaults, record, None);
+        self.add(found, out).await
     }
 
     /// The records that differ from what was accepted.
-    async fn collect(&mut self, round: u64) -> Vec<Pending> {
+    async fn add_all(&mut self, round: u64, out: &mut Outgoing) -> Result<(), RoundError> {
         self.broker.refresh_heads().await;
-        let mut pending = self.collect_own(round);
-        let held = &mut self.held;
-        self.broker.visit_projects(&mut |facts| {
+        self.add_own(round, out).await?;
+        let broker = self.broker.clone();
+        for facts in broker.project_facts() {
             let record = Record::project(&facts);
-            pending.extend(changed(held, round, Key::Resource(record.id), record, None));
-        });
-        self.broker.visit_topics(&mut |facts| {
+            let key = Key::Resource(record.id);
+            let found = changed(&mut self.held, round, key, record, None);
+            self.add(found, out).await?;
+        }
+        for facts in broker.topic_facts() {
             let record = Record::topic(&facts);
-            pending.extend(changed(held, round, Key::Resource(record.id), record, None));
-        });
-        // The time of a front may have to be read from disk, which nobody may wait for in a visit.
-        let mut unread = Vec::new();
-        let now = self.broker.clock().steady();
-        self.broker.visit_subscriptions(now, &mut |facts| {
+            let key = Key::Resource(record.id);
+            let found = changed(&mut self.held, round, key, record, None);
+            self.add(found, out).await?;
+        }
+        for facts in broker.subscription_facts(broker.clock().steady()) {
             let key = Key::Resource(facts.id.0);
-            let front = match facts.facts.backlog {
-                0 => Some(None),
-                _ => held.get(&key).and_then(|held| held.front).and_then(|front| front.of(&facts)),
+            let known = self.held.get(&key).and_then(|held| held.front.as_deref());
+            let known = known.filter(|front| front.is_of(&facts)).copied();
+            let read = facts.facts.backlog > 0 && known.is_none();
+            let front = match (facts.facts.backlog, known) {
+                (0, _) => None,
+                (_, Some(known)) => Some(known),
+                (_, None) => broker.front_time(&facts).await.map(|time| Front {
+                    topic: facts.topic,
+                    offset: facts.facts.progress.position,
+                    time,
+                }),
             };
-            match front {
-                Some(front) => {
-                    let record = Record::subscription(&facts, front.map(|front| front.time));
-                    pending.extend(changed(held, round, key, record, front));
-                }
-                None => unread.push(facts),
-            }
-        });
-        for facts in unread {
-            let key = Key::Resource(facts.id.0);
-            let time = self.broker.front_time(&facts).await;
-            let front = time.map(|time| Front {
-                topic: facts.topic,
-                offset: facts.facts.progress.position,
-                time,
-            });
-            let record = Record::subscription(&facts, time);
+            let record = Record::subscription(&facts, front.map(|front| front.time));
             let mut found = changed(&mut self.held, round, key, record, front);
-            if let (None, Some(found)) = (front, &mut found) {
+            if let (true, None, Some(found)) = (read, front, &mut found) {
                 // It could not be read: sent as it is, and again next time.
                 found.held = None;
             }
-            pending.extend(found);
+            self.add(found, out).await?;
         }
-        pending
+        Ok(())
     }
 
-    /// Sends records, or the heartbeat if there are none.
-    async fn send_records(
-        &mut self,
-        pending: Vec<Pending>,
-        looked: Time,
-    ) -> Result<bool, RoundError> {
-        let mut resync = false;
-        let mut request = Request::new();
-        let mut carried = Vec::new();
-        for next in pending {
-            if !request.add(&next.record, &self.sender, looked) {
-                let full = std::mem::replace(&mut request, Request::new());
-                resync |= self.send(full, std::mem::take(&mut carried), looked).await?;
-                request.add(&next.record, &self.sender, looked);
-            }
-            carried.push((next.key, next.held));
+    /// Adds a record, and sends those before it when they fill a request.
+    async fn add(&mut self, next: Option<Pending>, out: &mut Outgoing) -> Result<(), RoundError> {
+        let Some(next) = next else { return Ok(()) };
+        if !out.request.add(&next.record, &self.sender, out.looked) {
+            self.send(out).await?;
+            out.request.add(&next.record, &self.sender, out.looked);
         }
-        resync |= self.send(request, carried, looked).await?;
-        Ok(resync)
+        out.carried.push((next.key, next.held));
+        Ok(())
     }
 
-    async fn send(
-        &mut self,
-        request: Request,
-        carried: Vec<(Key, Option<Held>)>,
-        looked: Time,
-    ) -> Result<bool, RoundError> {
+    /// Sends what there is, be it nothing.
+    async fn send(&mut self, out: &mut Outgoing) -> Result<(), RoundError> {
         self.sequence += 1;
-        let body = request.encode(&self.sender, self.sequence, looked);
+        let request = std::mem::take(&mut out.request);
+        let body = request.encode(&self.sender, self.sequence, out.looked);
         let Accepted { resync, rejected } = self.client.metrics(body).await?;
         if rejected > 0 {
             tracing::warn!(rejected, "metrics-svc could not read some points of a report");
         }
-        for (key, held) in carried {
+        for (key, held) in out.carried.drain(..) {
             if let Some(held) = held {
                 self.held.insert(key, held);
             }
         }
-        Ok(resync)
+        out.resync |= resync;
+        Ok(())
+    }
+}
+
+impl Outgoing {
+    fn new(looked: Time) -> Self {
+        Self { looked, request: Request::new(), carried: Vec::new(), resync: false }
     }
 }
 
 impl Front {
-    /// `Some(Some)` if this is still the front of `facts`; `None`: it is to be read.
-    fn of(self, facts: &SubscriptionFacts) -> Option<Option<Self>> {
-        let same = self.topic == facts.topic && self.offset == facts.facts.progress.position;
-        same.then_some(Some(self))
+    /// Whether this is still the front of `facts`.
+    fn is_of(&self, facts: &SubscriptionFacts) -> bool {
+        self.topic == facts.topic && self.offset == facts.facts.progress.position
     }
 }
 
@@ -342,10 +344,13 @@ fn changed(
     let fingerprint = record.fingerprint();
     if let Some(known) = held.get_mut(&key) {
         known.round = round;
-        known.front = front.or(known.front);
+        if let Some(front) = front {
+            known.front = Some(Box::new(front));
+        }
         if known.fingerprint == fingerprint {
             return None;
         }
     }
-    Some(Pending { key, record, held: Some(Held { fingerprint, round, front }) })
+    let held = Held { fingerprint, round, front: front.map(Box::new) };
+    Some(Pending { key, record, held: Some(held) })
 }

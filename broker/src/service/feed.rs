@@ -95,79 +95,81 @@ impl Broker {
         }
     }
 
-    /// Visits every project.
-    pub fn visit_projects(&self, visit: &mut dyn FnMut(ProjectFacts)) {
-        for (id, cell) in self.project_cells() {
-            let record = self.0.service.read().index.projects.get(&id).cloned();
-            let Some(record) = record else { continue };
-            visit(ProjectFacts {
+    /// Every project's facts, each read when it is asked for.
+    pub fn project_facts(&self) -> impl Iterator<Item = ProjectFacts> + Send {
+        self.project_cells().into_iter().filter_map(|(id, cell)| {
+            let record = self.0.service.read().index.projects.get(&id).cloned()?;
+            Some(ProjectFacts {
                 id,
                 name: record.name.clone(),
                 created: record.created,
                 stored: u64::try_from(cell.stored()).unwrap_or_default(),
                 quota: self.0.settings.bytes_per_project,
-            });
-        }
+            })
+        })
     }
 
-    /// Visits every topic.
-    pub fn visit_topics(&self, visit: &mut dyn FnMut(TopicFacts)) {
+    /// Every topic's facts, each read when it is asked for.
+    pub fn topic_facts(&self) -> impl Iterator<Item = TopicFacts> + Send {
         let mut damaged: HashMap<TopicId, Holes> = HashMap::new();
         for (topic, run) in self.0.store.damaged() {
             damaged.entry(topic).or_default().add(run);
         }
-        for (id, cell) in self.project_cells() {
-            let Ok(project) = self.project_name(id) else { continue };
+        let records = self.project_cells().into_iter().flat_map(|(id, cell)| {
+            let project = self.project_name(id).ok();
             let records: Vec<_> = cell.read().index.live_topics().cloned().collect();
-            for record in records {
-                let Some(state) = self.known_topic(record.id) else { continue };
-                let head = state.head();
-                let met = damaged.get(&record.id);
-                visit(TopicFacts {
-                    id: record.id,
-                    project: project.clone(),
-                    name: record.name.clone(),
-                    created: record.created,
-                    damaged: met.map_or(0, |met| unrepaired(met, &record.holes, &head)),
-                    given_up: record.holes.count(head.start, head.next),
-                    head,
-                });
-            }
-        }
+            records.into_iter().filter_map(move |record| Some((project.clone()?, record)))
+        });
+        records.filter_map(move |(project, record)| {
+            let head = self.known_topic(record.id)?.head();
+            let met = damaged.get(&record.id);
+            Some(TopicFacts {
+                id: record.id,
+                project,
+                name: record.name.clone(),
+                created: record.created,
+                damaged: met.map_or(0, |met| unrepaired(met, &record.holes, &head)),
+                given_up: record.holes.count(head.start, head.next),
+                head,
+            })
+        })
     }
 
-    /// Visits every subscription whose topic exists or existed (facts on its last life then).
-    pub fn visit_subscriptions(&self, now: Time, visit: &mut dyn FnMut(SubscriptionFacts)) {
-        for (id, cell) in self.project_cells() {
-            let Ok(project) = self.project_name(id) else { continue };
+    /// The facts of every subscription whose topic exists or existed (on its last life then), each
+    /// read when it is asked for; `now` is the steady clock's.
+    pub fn subscription_facts(&self, now: Time) -> impl Iterator<Item = SubscriptionFacts> + Send {
+        let records = self.project_cells().into_iter().flat_map(|(id, cell)| {
+            let project = self.project_name(id).ok();
             let records: Vec<_> = {
                 let state = cell.read();
                 let named = |name| state.index.topic(name).cloned();
                 let records = state.index.subscriptions_in_order.values();
                 records.map(|record| (Arc::clone(record), named(&record.topic))).collect()
             };
-            for (record, named) in records {
-                let Some(state) = self.known_subscription(record.id) else { continue };
-                let topic = named.as_ref().and_then(|named| self.known_topic(named.id));
-                // The progress first: the head read after it is never behind it.
-                let (last_pull, durable) = (state.last_pull(), state.durable());
-                let head = topic.map(|topic| topic.head());
-                let current = named.as_deref().zip(head.as_ref());
-                let (facts, head) = locate(&record, durable.as_deref(), current, now);
-                visit(SubscriptionFacts {
-                    id: record.id,
-                    project: project.clone(),
-                    name: record.name.clone(),
-                    created: record.created,
-                    topic: facts.progress.topic,
-                    head: head.next,
-                    facts,
-                    last_pull,
-                    pulls: state.pulls(),
-                    letters_failed: state.letters_failed(),
-                });
-            }
-        }
+            let of_project = move |(record, named)| Some((project.clone()?, record, named));
+            records.into_iter().filter_map(of_project)
+        });
+        records.filter_map(move |(project, record, named)| {
+            let state = self.known_subscription(record.id)?;
+            let topic = named.as_ref().and_then(|named| self.known_topic(named.id));
+            // The progress first: the head read after it is never behind it.
+            let (last_pull, durable) = (state.last_pull(), state.durable());
+            let head = topic.map(|topic| topic.head());
+            let current = named.as_deref().zip(head.as_ref());
+            let (facts, head) = locate(&record, durable.as_deref(), current, now);
+            Some(SubscriptionFacts {
+                id: record.id,
+                project,
+                name: record.name.clone(),
+                created: record.created,
+                topic: facts.progress.topic,
+                head: head.next,
+                facts,
+                last_pull,
+                pulls: state.pulls(),
+                letters_failed: state.letters_failed(),
+            })
+        })
     }
 
     /// Publish time of the oldest unacknowledged message of `facts`; `None` when nothing waits or it cannot be read.

@@ -161,11 +161,10 @@ async fn pulling_checks_existence_acl_topic_and_body() {
         "FORBIDDEN",
         "Access to this resource is forbidden",
     );
-    let mut denied = Vec::new();
     let now = api.clock.wall();
-    api.broker.visit_subscriptions(now, &mut |facts| {
-        denied.push((facts.name.to_string(), facts.pulls.denied));
-    });
+    let facts = api.broker.subscription_facts(now);
+    let mut denied: Vec<_> =
+        facts.map(|facts| (facts.name.to_string(), facts.pulls.denied)).collect();
     denied.sort();
     assert_eq!(denied, [(String::from("other"), 1), (String::from("s"), 1)]);
     // So is a token that was revoked; a call without any token tells nothing of a consumer.
@@ -173,13 +172,10 @@ async fn pulling_checks_existence_acl_topic_and_body() {
         let stranger = api.call("POST", PULL, token, b"").await;
         stranger.fails(401, "UNAUTHORIZED", "Unauthorized");
     }
-    let mut of_s = 0;
-    api.broker.visit_subscriptions(now, &mut |facts| {
-        if facts.name.to_string() == "s" {
-            of_s = facts.pulls.denied;
-        }
-    });
-    assert_eq!(of_s, 2);
+    let mut facts = api.broker.subscription_facts(now);
+    let of_s = facts.find(|facts| facts.name.to_string() == "s");
+    assert_eq!(of_s.unwrap().pulls.denied, 2);
+    drop(facts);
     api.put("/v1/projects/P/topics/t", "").await.ok();
     for bad in [
         "",

@@ -189,9 +189,8 @@ async fn the_first_report_is_the_whole_directory_then_every_record() {
 async fn a_record_is_never_split_and_a_request_never_too_large() {
     let world = World::new().await;
     world.publish("t", 1).await;
-    let mut facts = None;
-    world.broker.visit_subscriptions(world.clock.steady(), &mut |found| facts = Some(found));
-    let record = Record::subscription(&facts.unwrap(), None);
+    let facts = world.broker.subscription_facts(world.clock.steady()).next().unwrap();
+    let record = Record::subscription(&facts, None);
     let sender = Sender {
         instance: String::from("0123456789abcdef"),
         store: 7,
@@ -233,7 +232,11 @@ fn a_large_scope_is_sent_in_parts_and_a_large_change_as_the_whole() {
     };
     let records = (0..60_000).map(topic).collect();
     let mut change = ScopeChange { from: None, to: 9, records, deleted: vec![] };
-    let parts = directory::requests(1, Scope::Service, &change, &|_| None, &|_| WEEK).unwrap();
+    let requests = |change: &ScopeChange| {
+        let found = directory::requests(1, Scope::Service, change, &|_| None, &|_| WEEK);
+        found.map(Iterator::collect::<Vec<_>>)
+    };
+    let parts = requests(&change).unwrap();
     assert!(parts.len() > 1 && parts.iter().all(|part| part.len() < REQUEST_BYTES + 1_000));
     let parts: Vec<serde_json::Value> =
         parts.iter().map(|part| serde_json::from_slice(part).unwrap()).collect();
@@ -242,10 +245,7 @@ fn a_large_scope_is_sent_in_parts_and_a_large_change_as_the_whole() {
     let more: Vec<bool> = parts.iter().map(|part| part["more"].as_bool().unwrap()).collect();
     assert_eq!(more.iter().position(|more| !more), Some(parts.len() - 1), "{more:?}");
     change.from = Some(8);
-    assert_eq!(directory::requests(1, Scope::Service, &change, &|_| None, &|_| WEEK), None);
+    assert_eq!(requests(&change), None);
     change.records.truncate(10);
-    assert_eq!(
-        directory::requests(1, Scope::Service, &change, &|_| None, &|_| WEEK).unwrap().len(),
-        1
-    );
+    assert_eq!(requests(&change).unwrap().len(), 1);
 }

@@ -106,12 +106,11 @@ async fn a_deleted_project_is_told_in_the_services_scope_with_the_changed_users(
 #[tokio::test]
 async fn facts_are_those_of_durable_state_and_the_front_has_its_publish_time() {
     let world = World::furnished().await;
-    let mut topics = Vec::new();
     assert!(world.broker.front_time(&world.facts("s")).await.is_none(), "nothing waits");
     world.publish("t", &["aGk=", "x"]).await.unwrap();
     world.clock.advance(Duration::from_secs(3));
     world.publish("t", &["y"]).await.unwrap();
-    world.broker.visit_topics(&mut |facts| topics.push(facts));
+    let topics: Vec<_> = world.broker.topic_facts().collect();
     let [topic] = topics.as_slice() else { panic!("one") };
     assert_eq!((topic.name.as_str(), topic.project.as_str()), ("t", "p"));
     assert_eq!((topic.head.next, topic.head.ams_bytes), (Offset(3), 6));

@@ -208,13 +208,8 @@ impl World {
     }
 
     fn facts(&self, subscription: &str) -> SubscriptionFacts {
-        let mut found = None;
-        self.broker.visit_subscriptions(self.clock.steady(), &mut |facts| {
-            if facts.name.as_str() == subscription {
-                found = Some(facts);
-            }
-        });
-        found.unwrap()
+        let mut all = self.broker.subscription_facts(self.clock.steady());
+        all.find(|facts| facts.name.as_str() == subscription).unwrap()
     }
 }
 

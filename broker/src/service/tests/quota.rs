@@ -35,8 +35,8 @@ async fn a_project_over_its_quota_publishes_nothing_and_does_all_else() {
         let refused = world.publish(topic, &["0"]).await;
         assert!(matches!(refused, Err(Error::ByteQuota)), "{refused:?}");
     }
-    let mut told = Vec::new();
-    world.broker.visit_projects(&mut |facts| told.push((facts.name, facts.stored, facts.quota)));
+    let told = world.broker.project_facts().map(|facts| (facts.name, facts.stored, facts.quota));
+    let told: Vec<_> = told.collect();
     assert_eq!(told, [(name("p"), 3 * one, 3 * one)]);
     world.publish("t", &[]).await.unwrap();
     assert_eq!(world.pull("s", 1).await.unwrap().count, 1);

@@ -140,15 +140,14 @@ impl World {
     /// The leases of `i`.
     fn leases(&self) -> Vec<AckId> {
         let mut found = Vec::new();
-        self.broker.visit_subscriptions(self.clock.steady(), &mut |facts| {
-            if facts.name.as_str() == "i" {
-                let life = facts.id.0.as_fields().0;
-                found.extend(facts.facts.progress.leases.iter().map(|lease| {
-                    let lease = LeaseId { offset: lease.offset, number: lease.number };
-                    AckId { life, lease }
-                }));
-            }
-        });
+        let all = self.broker.subscription_facts(self.clock.steady());
+        for facts in all.filter(|facts| facts.name.as_str() == "i") {
+            let life = facts.id.0.as_fields().0;
+            found.extend(facts.facts.progress.leases.iter().map(|lease| {
+                let lease = LeaseId { offset: lease.offset, number: lease.number };
+                AckId { life, lease }
+            }));
+        }
         found
     }
 }
