@@ -383,8 +383,8 @@ impl Keeper {
         let from = (Bound::Excluded(behind.as_str()), Bound::Unbounded);
         let mut last = None;
         for (key, value) in found.objects.range::<str, _>(from).take(PIECE) {
-            making.object(key, value);
-            last = Some(key.clone());
+            making.object(key, &value.value());
+            last = Some(String::from(&**key));
         }
         if last.is_none() && self.shared.rules.plants(Bug::ScopeLate) {
             making.scope(scope, found.version);

@@ -36,6 +36,7 @@ mod sidecar;
 mod sizes;
 mod slots;
 mod snapshot;
+mod squeezed;
 mod state;
 mod topics;
 mod walk;

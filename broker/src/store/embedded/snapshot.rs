@@ -11,12 +11,11 @@
 //! bytes each: an id that was closed must never be usable again, whoever repeats an old request,
 //! and a bound in time would make that promise depend on clocks.
 
-use bytes::Bytes;
-
 use super::frame::Point;
 use super::layout::{PAGE, Root, SEAL_PAYLOAD, Slot, Stream, index, u32_at, u64_at};
 use super::layout::{Pair, SNAPSHOT};
 use super::slots::Cover;
+use super::squeezed::Squeezed;
 use super::state::State;
 use super::topics::{Part, Place, Topic, Topics};
 use crate::domain::codec::{Malformed, Put, Reader};
@@ -166,8 +165,8 @@ impl Snapshot {
                 }
                 OBJECT => {
                     let of = scope.and_then(|scope| state.scopes.get_mut(&scope)).ok_or(damaged)?;
-                    let key = reader.text()?.to_owned();
-                    of.objects.insert(key, Bytes::copy_from_slice(reader.bytes()?));
+                    let key = reader.text()?.into();
+                    of.objects.insert(key, Squeezed::new(reader.bytes()?));
                 }
                 PROGRESS => {
                     let subscription = SubscriptionId(reader.uuid()?);

@@ -3,9 +3,8 @@
 use std::collections::btree_map::BTreeMap;
 use std::collections::{HashMap, VecDeque};
 
-use bytes::Bytes;
-
 use super::record::Record;
+use super::squeezed::Squeezed;
 use crate::domain::{Progress, SubscriptionId};
 use crate::store::{Change, ChangeSet, KEPT_CHANGES, Scope, ScopeState};
 
@@ -15,7 +14,7 @@ pub(super) struct ScopeLog {
     /// How many commits it has seen.
     pub(super) version: u64,
     /// Its objects.
-    pub(super) objects: BTreeMap<String, Bytes>,
+    pub(super) objects: BTreeMap<Box<str>, Squeezed>,
     changes: VecDeque<ChangeSet>,
 }
 
@@ -26,10 +25,10 @@ impl ScopeLog {
         for change in &set.changes {
             match change {
                 Change::Put(key, value) => {
-                    self.objects.insert(key.clone(), value.clone());
+                    self.objects.insert(key.as_str().into(), Squeezed::new(value));
                 }
                 Change::Delete(key) => {
-                    self.objects.remove(key);
+                    self.objects.remove(key.as_str());
                 }
             }
         }
@@ -41,7 +40,7 @@ impl ScopeLog {
 
     /// The scope as it is.
     pub(super) fn state(&self) -> ScopeState {
-        let objects = self.objects.iter().map(|(key, value)| (key.clone(), value.clone()));
+        let objects = self.objects.iter().map(|(key, value)| (String::from(&**key), value.value()));
         ScopeState { version: self.version, objects: objects.collect() }
     }
 

@@ -175,7 +175,7 @@ pub(super) struct Sealed {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Topics {
     /// Open lives.
-    pub(super) open: HashMap<TopicId, Topic>,
+    pub(super) open: HashMap<TopicId, Box<Topic>>,
     /// Lives that were closed: an id is never used twice.
     pub(super) closed: HashSet<TopicId>,
     /// Lives that replay met without knowing them: each must be closed before it ends.
@@ -201,7 +201,7 @@ impl Topics {
         if open.is_some() {
             self.in_open.insert(id);
         }
-        self.open.insert(id, topic);
+        self.open.insert(id, Box::new(topic));
     }
 
     fn let_go(&mut self, gone: impl IntoIterator<Item = u64>) {

@@ -173,7 +173,7 @@ fn a_snapshot_of_the_first_format_is_read() {
     }
     for (scope, log) in &found.state.scopes {
         making.scope(*scope, log.version);
-        log.objects.iter().for_each(|(key, value)| making.object(key, value));
+        log.objects.iter().for_each(|(key, value)| making.object(key, &value.value()));
     }
     found.state.progress.iter().for_each(|(id, progress)| making.progress(*id, progress));
     let Pair { entries, state } = &found.streams;
