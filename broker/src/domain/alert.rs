@@ -66,20 +66,17 @@ impl Severity {
 /// A duration as its owner wrote it (`90s`, `15m`, `7d`): longer than zero, at most ten years.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct DurationText {
-    text: String,
-    value: Duration,
-}
+pub struct DurationText(Box<(String, Duration)>);
 
 impl DurationText {
     /// The duration.
     pub const fn value(&self) -> Duration {
-        self.value
+        self.0.1
     }
 
     /// The text, as given.
     pub fn as_str(&self) -> &str {
-        &self.text
+        &self.0.0
     }
 }
 
@@ -92,28 +89,25 @@ impl TryFrom<String> for DurationText {
         if value.is_zero() || value > TEN_YEARS {
             return Err("duration out of bounds");
         }
-        Ok(Self { text, value })
+        Ok(Self(Box::new((text, value))))
     }
 }
 
 impl From<DurationText> for String {
     fn from(duration: DurationText) -> Self {
-        duration.text
+        duration.0.0
     }
 }
 
 /// A time as its owner wrote it, RFC 3339 in UTC.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct TimeText {
-    text: String,
-    value: Time,
-}
+pub struct TimeText(Box<(String, Time)>);
 
 impl TimeText {
     /// The time.
     pub const fn value(&self) -> Time {
-        self.value
+        self.0.1
     }
 }
 
@@ -122,13 +116,13 @@ impl TryFrom<String> for TimeText {
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
         let value = Time::parse_rfc3339(&text);
-        value.map(|value| Self { text, value }).ok_or("not an RFC 3339 time in UTC")
+        value.map(|value| Self(Box::new((text, value)))).ok_or("not an RFC 3339 time in UTC")
     }
 }
 
 impl From<TimeText> for String {
     fn from(time: TimeText) -> Self {
-        time.text
+        time.0.0
     }
 }
 

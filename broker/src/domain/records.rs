@@ -382,7 +382,11 @@ impl Record {
     /// The stored form.
     pub fn encode(&self) -> Vec<u8> {
         // Maps with text keys and plain values: there is nothing in a record that can fail.
-        serde_json::to_vec(&Stored { v: RECORD_VERSION, record: self }).unwrap_or_default()
+        let stored = serde_json::to_vec(&Stored { v: RECORD_VERSION, record: self });
+        let mut stored = stored.unwrap_or_default();
+        // It is kept for as long as the record is.
+        stored.shrink_to_fit();
+        stored
     }
 
     /// Reads the stored form back.

@@ -3,7 +3,7 @@
 //! of a topic from its first such publish on.
 
 use std::sync::atomic::Ordering;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::queue::TopicState;
 use super::{Broker, Error};
@@ -18,9 +18,15 @@ const MOST: usize = 1_000_000;
 /// How much of the log is read at once.
 const PIECE: Limits = Limits { messages: 10_000, bytes: 8 << 20 };
 
-/// The requests that a topic has seen lately.
+/// The requests that a topic has seen lately; nothing before its first publish.
 #[derive(Debug, Default)]
-pub(super) struct Remembered(Mutex<Requests>);
+pub(super) struct Remembered(Mutex<Option<Box<Requests>>>);
+
+impl Remembered {
+    fn lock(&self) -> MutexGuard<'_, Option<Box<Requests>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 impl Broker {
     /// What `topic` knows of `request`. The first one of a topic may read its last ten minutes.
@@ -102,10 +108,10 @@ impl Broker {
         topic: &TopicState,
         work: impl FnOnce(&mut Requests) -> R,
     ) -> R {
-        let Remembered(requests) = topic.remembered();
-        let mut requests = requests.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut requests = topic.remembered().lock();
+        let requests = requests.get_or_insert_default();
         let before = requests.len();
-        let answer = work(&mut requests);
+        let answer = work(requests);
         let after = requests.len();
         let all = &self.0.requests;
         if after > before {
@@ -119,6 +125,9 @@ impl Broker {
     /// Gives back the memory of topics that nobody publishes to any more.
     pub(super) fn forget_requests(&self) {
         for topic in self.known_topics() {
+            if topic.remembered().lock().is_none() {
+                continue;
+            }
             let now = self.log_time(&topic);
             self.requests(&topic, |requests| requests.forget(now));
         }
