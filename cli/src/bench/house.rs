@@ -1,5 +1,6 @@
 //! A broker for one round, furnished: users with roles, topics and subscriptions with ACLs.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -16,8 +17,8 @@ const PATIENCE: Duration = Duration::from_secs(120);
 pub(super) struct House {
     process: Process,
     api: Connection,
-    pub(super) plain: std::net::SocketAddr,
-    pub(super) tls: std::net::SocketAddr,
+    pub(super) plain: SocketAddr,
+    pub(super) tls: SocketAddr,
     pub(super) admin: String,
     /// A user that may publish where an ACL says so.
     pub(super) publisher: String,
@@ -46,6 +47,11 @@ impl House {
             next_is_ready(&store, log).await?;
         }
         Self::furnish(process, data).await
+    }
+
+    /// The same with the broker alone in its process, which reports to `ingest`.
+    pub(super) async fn open_alone(data: &Path, ingest: SocketAddr) -> Result<Self, Failure> {
+        Self::furnish(Process::broker(data, ingest).await?, data).await
     }
 
     async fn furnish(process: Process, data: &Path) -> Result<Self, Failure> {

@@ -30,8 +30,9 @@ pub(crate) struct Options {
     pub(super) topics: u16,
 
     /// Topics, and subscriptions, of the look at idle memory; 0 leaves it and the restart out
-    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(..=20_000))]
-    pub(super) objects: u32,
+    /// [default: 10000, with --workload 0]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(..=20_000))]
+    objects: Option<u32>,
 
     /// Divides what is published before a workload that only reads
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
@@ -71,6 +72,11 @@ fn seconds(text: &str) -> Result<f64, String> {
 }
 
 impl Options {
+    /// Topics, and subscriptions, of the look at idle memory; 0 = it is not wanted.
+    pub(super) fn objects(&self) -> u32 {
+        self.objects.unwrap_or(if self.workload.is_empty() { 10_000 } else { 0 })
+    }
+
     /// The workloads that are wanted, in their own order.
     pub(super) fn workloads(&self) -> Result<Vec<&'static Workload>, String> {
         for name in &self.workload {

@@ -36,6 +36,23 @@ impl Process {
         Self::start(command, &data.with_extension("log")).await
     }
 
+    /// metrics-svc alone on `data`, on free ports.
+    pub(super) async fn metrics_svc(data: &Path) -> Result<Self, Failure> {
+        let mut command = this_program()?;
+        command.args(["metrics-svc", "--metrics-listen", "127.0.0.1:0", "--data"]).arg(data);
+        command.env("AMS_METRICS__INGEST__LISTEN", "127.0.0.1:0");
+        Self::start(command, &data.with_extension("metrics.log")).await
+    }
+
+    /// The broker alone on `data`, on free ports, also without TLS; it reports to `ingest`.
+    pub(super) async fn broker(data: &Path, ingest: SocketAddr) -> Result<Self, Failure> {
+        let mut command = this_program()?;
+        command.args(["broker", "--listen", "127.0.0.1:0", "--data"]).arg(data);
+        command.env("AMS_BROKER__PLAIN_LISTEN", "127.0.0.1:0");
+        command.env("AMS_BROKER__REPORT__URL", format!("http://{ingest}"));
+        Self::start(command, &data.with_extension("log")).await
+    }
+
     /// The floor, with the certificate in `tls`.
     pub(super) async fn floor(tls: &Path) -> Result<Self, Failure> {
         let mut command = this_program()?;

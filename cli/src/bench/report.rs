@@ -278,11 +278,11 @@ mod tests {
             warm_up: 1.0,
             took: 1,
             rows,
-            resources: BTreeMap::from([("bytes per idle topic", 700.0)]),
+            resources: BTreeMap::from([("bytes per idle topic, broker", 700.0)]),
         };
         let text = markdown(&record);
         assert!(text.contains("0 of 1") && text.contains("every round of W2"), "{text}");
-        assert!(text.contains("| bytes per idle topic | 700 |"), "{text}");
+        assert!(text.contains("| bytes per idle topic, broker | 700 |"), "{text}");
         assert!(page(&record).starts_with("# Benchmarks\n"));
         assert!(json(&record).unwrap().contains("\"workload\": \"W2\""));
     }

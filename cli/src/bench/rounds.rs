@@ -23,8 +23,8 @@ use crate::print;
 /// What is published before the restart.
 const RESTART_MESSAGES: u64 = 100_000;
 
-/// Within this time metrics-svc learns everything.
-const REPORTED: Duration = Duration::from_secs(12);
+/// Within this time metrics-svc learns everything, and judges it twice.
+const REPORTED: Duration = Duration::from_secs(40);
 
 /// What the whole run uses.
 struct Run {
@@ -57,7 +57,7 @@ pub(super) async fn run(options: &Options, workloads: &[&'static Workload]) -> R
             }
         }
     }
-    let resources = if options.workload.is_empty() && options.objects > 0 {
+    let resources = if options.objects() > 0 {
         run.resources(options).await?
     } else {
         std::collections::BTreeMap::new()
@@ -170,10 +170,10 @@ impl Run {
         options: &Options,
     ) -> Result<std::collections::BTreeMap<&'static str, f64>, Failure> {
         let data = self.empty_data()?;
-        print::lines(&[format!("{} idle topics and subscriptions, restart", options.objects)])?;
+        print::lines(&[format!("{} idle topics and subscriptions, restart", options.objects())])?;
         let messages = RESTART_MESSAGES / self.scale.shrink;
         let reported = REPORTED / u32::try_from(self.scale.shrink).unwrap_or(u32::MAX);
-        let measured = resources::measure(&data, options.objects, messages, reported).await;
+        let measured = resources::measure(&data, options.objects(), messages, reported).await;
         forget(&data);
         measured
     }
