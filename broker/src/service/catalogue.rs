@@ -395,8 +395,12 @@ impl Index for ProjectIndex {
                 self.topics_in_order.insert(topic.order, Arc::clone(&topic));
                 self.topics.insert(topic.name.clone(), topic);
             }
-            Record::Subscription(record) if key == subscription_key(&record.name) => {
+            Record::Subscription(mut record) if key == subscription_key(&record.name) => {
                 self.remove(&key);
+                // One text for all that name the topic.
+                if let Some((topic, _)) = self.topics.get_key_value(&record.topic) {
+                    record.topic = topic.clone();
+                }
                 let record = Arc::new(record);
                 self.subscriptions_in_order.insert(record.order, Arc::clone(&record));
                 self.subscriptions.insert(record.name.clone(), record);

@@ -35,14 +35,27 @@ pub struct Evaluation {
 /// Judges every subscription.
 #[derive(Debug)]
 pub struct Judge {
-    /// In boxes, as verdicts are: the map's nodes are up to half empty.
-    memories: BTreeMap<Uuid, Box<SavedSubscription>>,
+    /// In boxes: the map's nodes are up to half empty.
+    judged: BTreeMap<Uuid, Box<Judged>>,
     incidents: BTreeMap<Uuid, Incident>,
-    verdicts: BTreeMap<Uuid, Box<Verdict>>,
     service: Service,
     started_at: Time,
     /// The same, or when our clock was found set back to before it.
     awake_since: Time,
+}
+
+/// What is held of one subscription.
+#[derive(Debug)]
+struct Judged {
+    memory: SavedSubscription,
+    /// The last judgement; `None` before the first since the start.
+    verdict: Option<Verdict>,
+}
+
+impl Judged {
+    const fn new(memory: SavedSubscription) -> Self {
+        Self { memory, verdict: None }
+    }
 }
 
 /// What one evaluation knows beside the subscription.
@@ -67,10 +80,12 @@ impl Judge {
         let incidents: BTreeMap<Uuid, Incident> =
             open.map(|incident| (incident.id, incident)).collect();
         Self {
-            memories: saved.into_iter().map(|saved| (saved.id, Box::new(saved))).collect(),
+            judged: saved
+                .into_iter()
+                .map(|saved| (saved.id, Box::new(Judged::new(saved))))
+                .collect(),
             service: Service::restore(&incidents, started_at),
             incidents,
-            verdicts: BTreeMap::new(),
             started_at,
             awake_since: started_at,
         }
@@ -81,7 +96,7 @@ impl Judge {
     pub fn evaluate(&mut self, series: &Series, now: Time, settings: &JudgeSettings) -> Evaluation {
         let mut evaluation = Evaluation::default();
         self.forget_deleted(series, now, &mut evaluation);
-        let known = !self.memories.is_empty();
+        let known = !self.judged.is_empty();
         self.awake_since = self.awake_since.min(now);
         let times = (self.awake_since, now);
         let (health, changes) =
@@ -105,19 +120,20 @@ impl Judge {
         for view in series.subscriptions() {
             let subscription = view.subscription;
             let id = subscription.id;
-            let saved = self.memories.remove(&id);
+            let saved = self.judged.remove(&id);
             let is_new = saved.is_none();
-            let mut memory = saved.unwrap_or_else(|| {
+            let mut judged = saved.unwrap_or_else(|| {
                 let (project, topic) = (subscription.project, subscription.topic_id);
-                Box::new(SavedSubscription::new(id, project, topic, now))
+                Box::new(Judged::new(SavedSubscription::new(id, project, topic, now)))
             });
-            let before = SavedSubscription::clone(&memory);
+            let memory = &mut judged.memory;
+            let before = memory.clone();
             memory.not_after(now);
-            let (verdict, lost) = round.judge(&view, &mut memory);
+            let (verdict, lost) = round.judge(&view, memory);
             let muted_until = round.in_force(&view).muted_until.map(|(until, _)| until);
             let present = Present {
                 view: &view,
-                memory: &memory,
+                memory,
                 verdict: &verdict,
                 muted_until,
                 lost,
@@ -131,17 +147,17 @@ impl Judge {
                 .is_some_and(|start| now.since(start) >= verdict.threshold / 4);
             if is_new || memory.is_worth_saving(&before) || (memory.unsaved && long) {
                 memory.unsaved = false;
-                evaluation.changed.push(SavedSubscription::clone(&memory));
+                evaluation.changed.push(memory.clone());
             }
-            self.memories.insert(id, memory);
-            self.verdicts.insert(id, Box::new(verdict));
+            judged.verdict = Some(verdict);
+            self.judged.insert(id, judged);
         }
         evaluation
     }
 
     /// The last judgement of a subscription.
     pub fn verdict(&self, subscription: Uuid) -> Option<&Verdict> {
-        self.verdicts.get(&subscription).map(Box::as_ref)
+        self.judged.get(&subscription)?.verdict.as_ref()
     }
 
     /// Open incidents.
@@ -158,12 +174,11 @@ impl Judge {
     }
 
     fn forget_deleted(&mut self, series: &Series, now: Time, evaluation: &mut Evaluation) {
-        let gone =
-            self.memories.values().filter(|memory| series.is_gone(memory.id, memory.project));
+        let memories = self.judged.values().map(|judged| &judged.memory);
+        let gone = memories.filter(|memory| series.is_gone(memory.id, memory.project));
         evaluation.removed = gone.map(|memory| memory.id).collect();
         for id in &evaluation.removed {
-            self.memories.remove(id);
-            self.verdicts.remove(id);
+            self.judged.remove(id);
         }
         let orphaned: Vec<(Uuid, Uuid)> = self
             .incidents
