@@ -24,7 +24,7 @@ use crate::print;
 const RESTART_MESSAGES: u64 = 100_000;
 
 /// Within this time metrics-svc learns everything, and judges it twice.
-const REPORTED: Duration = Duration::from_secs(40);
+const REPORTED: Duration = Duration::from_secs(30);
 
 /// What the whole run uses.
 struct Run {
