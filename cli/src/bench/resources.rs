@@ -39,19 +39,19 @@ impl Apart {
         Ok(Self { house, metrics, reported })
     }
 
-    async fn topics(&mut self, names: Range<u32>) -> Result<Resident, Failure> {
+    async fn topics(&mut self, names: Range<u32>) -> Result<(), Failure> {
         for i in names {
             self.house.bare_topic(&format!("idle{i}")).await?;
         }
-        Ok(self.settled().await)
+        Ok(())
     }
 
-    async fn subscriptions(&mut self, names: Range<u32>) -> Result<Resident, Failure> {
+    async fn subscriptions(&mut self, names: Range<u32>) -> Result<(), Failure> {
         for i in names {
             let name = format!("idle{i}");
             self.house.bare_subscription(&name, &name).await?;
         }
-        Ok(self.settled().await)
+        Ok(())
     }
 
     /// What both hold once everything is known: the least of as long a time again, for reports and
@@ -81,10 +81,13 @@ pub(super) async fn measure(
     // The first ones are paid by what a start has freed, and by what a request takes for a moment.
     let first = objects.div_ceil(5);
     apart.topics(0..first).await?;
-    let empty = apart.subscriptions(0..first).await?;
+    apart.subscriptions(0..first).await?;
+    let empty = apart.settled().await;
     let made = first.saturating_add(objects);
-    let topics = apart.topics(first..made).await?;
-    let subscriptions = apart.subscriptions(first..made).await?;
+    apart.topics(first..made).await?;
+    let topics = apart.settled().await;
+    apart.subscriptions(first..made).await?;
+    let subscriptions = apart.settled().await;
     let each = |now: u64, before: u64| per(as_f64(now.saturating_sub(before)), f64::from(objects));
     let Apart { mut house, metrics, .. } = apart;
     house.topic("t").await?;
