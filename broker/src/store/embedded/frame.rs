@@ -62,6 +62,13 @@ pub(super) struct Frame {
     pub(super) kind: u32,
 }
 
+impl Frame {
+    /// The same frame of a slot that begins `by` bytes earlier than what it was parsed from.
+    pub(super) const fn moved(self, by: u64) -> Self {
+        Self { at: self.at + by, end: self.end + by, ..self }
+    }
+}
+
 /// What a frame is built from, but for its payload.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Making {
@@ -141,16 +148,6 @@ pub(super) fn payload<'a>(slot: &'a [u8], frame: &Frame) -> &'a [u8] {
     slot.get(index(frame.at + FRAME_HEADER)..index(frame.end)).unwrap_or_default()
 }
 
-/// Where a torn frame at `at` would have ended, by what is left of its header; `at` if nothing is.
-pub(super) fn claimed_end(slot: &[u8], at: u64, life: Life) -> u64 {
-    let claim = || {
-        let bytes = slot.get(index(at)..)?;
-        let len = u64::from(u32_at(bytes, 4)?);
-        (u64_at(bytes, 8)? == life.0).then(|| at + FRAME_HEADER + len)
-    };
-    claim().unwrap_or(at).min(slot.len() as u64)
-}
-
 /// The first intact frame of `life` at an 8-byte boundary from `from` on whose sequence is at
 /// least `least`.
 pub(super) fn find_intact(slot: &[u8], from: u64, life: Life, least: u64) -> Option<Frame> {
@@ -203,16 +200,5 @@ mod tests {
         assert_eq!(find_intact(&slot, 0, Life(77), 6).unwrap().at, second);
         assert_eq!(find_intact(&slot, 0, Life(77), 7), None);
         assert_eq!(find_intact(&slot, 0, Life(78), 0), None);
-    }
-
-    #[test]
-    fn a_torn_frame_claims_what_its_length_says_within_the_slot() {
-        let mut slot = Vec::new();
-        build(&mut slot, &MAKING, &vec![1; 100].into());
-        slot.truncate(120);
-        assert_eq!(claimed_end(&slot, 0, Life(77)), 120);
-        slot.resize(4_096, 0);
-        assert_eq!(claimed_end(&slot, 0, Life(77)), 48 + 104);
-        assert_eq!(claimed_end(&slot, 0, Life(78)), 0);
     }
 }

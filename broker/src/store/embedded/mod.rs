@@ -40,6 +40,7 @@ mod squeezed;
 mod state;
 mod topics;
 mod walk;
+mod window;
 mod writer;
 
 #[cfg(test)]
@@ -170,16 +171,16 @@ fn recover_by(
     let found =
         found.ok_or_else(|| OpenError::Damaged(String::from("the new store is not there")))?;
     let slot_len = |stream, number| queue::slot_len(&settings, stream, number);
-    let ready = repair::repair(disk.as_ref(), &found, rules, now, slot_len)?;
-    Ok(assemble(&disk, (settings, rules, now), found, &ready))
+    let unsure = repair::repair(disk.as_ref(), &found, rules, now, slot_len)?;
+    Ok(assemble(&disk, (settings, rules, now), found, &unsure))
 }
 
-/// The files of a stream: those in use, those used before, those that are ready.
+/// The files of a stream: those in use, those used before, those never used.
 fn slots(
     disk: &dyn Disk,
     others: &Others,
     tail: &Tail,
-    ready: &[(Stream, u32)],
+    unsure: &[(Stream, u32)],
     rules: Rules,
 ) -> Slots {
     let mut files = others.files.of(tail.stream).clone();
@@ -187,24 +188,26 @@ fn slots(
         let used = Used { pages: slot.pages, generation: slot.generation };
         files.insert(slot.number, used);
     }
-    let mut fresh: Vec<u32> =
-        ready.iter().filter(|slot| slot.0 == tail.stream).map(|slot| slot.1).collect();
-    fresh.sort_unstable();
-    fresh.retain(|number| {
-        let len = disk.len(&tail.stream.file(*number)).unwrap_or_default();
-        let pages = u32::try_from(len / layout::PAGE).unwrap_or(u32::MAX);
-        pages > 1 && files.insert(*number, Used { pages, generation: 0 }).is_none()
+    let unsure = unsure.iter().filter(|(stream, number)| {
+        // One that a seal named is in use, whatever its header says.
+        *stream == tail.stream && !files.contains_key(number)
     });
+    let unsure = unsure.filter_map(|(stream, number)| {
+        let len = disk.len(&stream.file(*number)).unwrap_or_default();
+        let pages = u32::try_from(len / layout::PAGE).unwrap_or(u32::MAX);
+        (pages > 1).then_some((*number, pages))
+    });
+    let unsure = unsure.collect();
     let covers: Vec<Cover> =
         others.covers.iter().map(|cover| cover.of(tail.stream).clone()).collect();
-    Slots::new(tail.live.clone(), covers, files, &fresh, rules)
+    Slots::new(tail.live.clone(), covers, files, unsure, rules)
 }
 
 fn assemble(
     disk: &Arc<dyn Disk>,
     (settings, rules, now): (Settings, Rules, Time),
     found: Found,
-    ready: &[(Stream, u32)],
+    unsure: &[(Stream, u32)],
 ) -> Recovered {
     let started = Instant::now();
     let others = found.others;
@@ -212,7 +215,7 @@ fn assemble(
         // Marks may lie behind it: the process may have died between the two clean frames.
         let vouched = tail.spoke <= other.witness.sequence;
         let mut desk = Desk::default();
-        desk.slots = slots(disk.as_ref(), &others, tail, ready, rules);
+        desk.slots = slots(disk.as_ref(), &others, tail, unsure, rules);
         desk.end = tail.end;
         desk.position =
             Position { generation: tail.slot.generation, offset: tail.at, last: tail.end };

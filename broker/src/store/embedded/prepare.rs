@@ -1,4 +1,5 @@
-//! Keeps slots ready before they are needed: created, zero-filled, fsynced, directory fsynced.
+//! Keeps slots ready before they are needed: created, zero-filled, fsynced, directory fsynced. What
+//! a start found filled is filled again, because nobody knows whether that was durable.
 
 use std::cell::Cell;
 use std::io;
@@ -82,7 +83,8 @@ impl Preparer {
                     }
                     return true;
                 };
-                (stream, board.desk(stream).slots.next)
+                let slots = &board.desk(stream).slots;
+                (stream, slots.unsure().unwrap_or(slots.next))
             };
             match self.prepare(stream, number) {
                 Prepared::Ready => self.done(stream, number),
@@ -105,11 +107,14 @@ impl Preparer {
         let disk = self.shared.disk.as_ref();
         let file = stream.file(number);
         let len = self.shared.slot_len(stream, number);
-        if let Err(error) = self.has_room(stream, len) {
+        // It has its length and its blocks, as far as the file system goes.
+        let again = self.shared.board().desk(stream).slots.unsure() == Some(number);
+        if !again && let Err(error) = self.has_room(stream, len) {
             return Prepared::NoRoom(error);
         }
         let unsynced = Cell::new(false);
-        let written = disk.create(&file).and_then(|()| self.fill(stream, &file, len, &unsynced));
+        let created = if again { Ok(()) } else { disk.create(&file) };
+        let written = created.and_then(|()| self.fill(stream, &file, len, &unsynced));
         let prepared = match written {
             Ok(true) => match disk.sync(&file).and_then(|()| self.sync_dir()) {
                 Ok(()) => return Prepared::Ready,
@@ -117,11 +122,14 @@ impl Preparer {
                 Err(error) if is_no_room(&error) => Prepared::NoRoom(error),
                 Err(error) => return Prepared::Failed(error),
             },
+            // The next start fills it again.
+            Ok(false) if again => return Prepared::Dropped,
             Ok(false) => Prepared::Dropped,
             Err(error) if unsynced.get() && !is_no_room(&error) => return Prepared::Failed(error),
             Err(error) => Prepared::NoRoom(error),
         };
         // Half a slot only takes up room; start would remove it too.
+        self.shared.board().desk(stream).slots.forget_unsure(number);
         if let Err(error) = disk.remove(&file) {
             warn!(file, %error, "an unfinished slot stays");
         }
@@ -235,7 +243,11 @@ fn wanted(board: &mut Board) -> Option<Stream> {
         return Some(Stream::State);
     }
     let pressed = board.desk(Stream::Entries).pressed;
-    lacks(board, Stream::Entries, if pressed { 2 } else { 1 }).then_some(Stream::Entries)
+    if lacks(board, Stream::Entries, if pressed { 2 } else { 1 }) {
+        return Some(Stream::Entries);
+    }
+    // What is there is made use of, but nobody waits for it.
+    Stream::ALL.into_iter().find(|stream| board.desk(*stream).slots.unsure().is_some())
 }
 
 fn is_over(board: &Board) -> bool {

@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 
 use super::OpenError;
-use super::disk::{Disk, read_whole};
-use super::frame::{self, Frame, Kind, Point};
+use super::disk::Disk;
+use super::frame::{Frame, Kind, Point};
 use super::layout::{FRAME_HEADER, Header, PAGE, Slot, Stream, index, page_down, page_up};
 use super::rules::{Bug, Rules};
 use super::snapshot::{Noted, Position};
+use super::window::Window;
 
 /// What a stream's frames say of the other stream, and their own CRCs.
 #[derive(Default)]
@@ -86,7 +87,7 @@ pub(super) struct Reading<'a> {
     headed: bool,
     read: u64,
     slot: Slot,
-    content: Vec<u8>,
+    window: Window<'a>,
     at: u64,
     end: Point,
     /// The last good frame of this slot.
@@ -133,8 +134,8 @@ impl<'a> Reading<'a> {
         let Some(slot) = noted.slots.last().cloned() else {
             return Err(OpenError::Damaged(String::from("a snapshot that names no slot")));
         };
-        let file = stream.file(slot.number);
-        let content = read_whole(disk, &file).map_err(failed("read", &file))?;
+        let from = page_down(noted.position.offset);
+        let window = Window::new(disk, stream.file(slot.number), slot.len(), from);
         Ok(Self {
             disk,
             stream,
@@ -146,7 +147,7 @@ impl<'a> Reading<'a> {
             headed: true,
             read: 0,
             slot,
-            content,
+            window,
             at: noted.position.offset,
             end: noted.position.last,
             last: None,
@@ -168,7 +169,8 @@ impl<'a> Reading<'a> {
     ) -> Result<(), OpenError> {
         loop {
             let next = self.end.sequence.saturating_add(1);
-            let found = frame::parse(&self.content, self.at, self.slot.life);
+            let found = self.window.frame(self.at, self.slot.life, self.kept_from());
+            let found = found.map_err(failed("read", &self.file()))?;
             let good =
                 found.filter(|frame| frame.sequence == next && frame.previous == self.end.crc);
             let Some(good) = good else {
@@ -179,7 +181,7 @@ impl<'a> Reading<'a> {
                     format!("{} at offset {}: frame kind {}", self.file(), good.at, good.kind);
                 return Err(OpenError::Newer(what));
             };
-            let payload = frame::payload(&self.content, &good);
+            let payload = self.window.part(good.at + FRAME_HEADER, good.end);
             match kind {
                 Kind::Data => {
                     data(&self.slot, good.at + FRAME_HEADER, payload)?;
@@ -213,7 +215,8 @@ impl<'a> Reading<'a> {
 
     /// Goes on to the slot that a seal names; `false` when the switch was cut before its header.
     fn follow(&mut self, seal: &Frame) -> Result<bool, OpenError> {
-        let named = Slot::parse_seal(frame::payload(&self.content, seal), seal.sequence, seal.crc);
+        let payload = self.window.part(seal.at + FRAME_HEADER, seal.end);
+        let named = Slot::parse_seal(payload, seal.sequence, seal.crc);
         let Some(next) = named else {
             return damaged(&self.file(), seal.at, "a seal that names no slot");
         };
@@ -221,11 +224,12 @@ impl<'a> Reading<'a> {
         if !is_whole(self.disk, &self.headers, self.stream, &next)? {
             return damaged(&file, 0, "a seal names this slot; it is missing or not of its length");
         }
-        let content = read_whole(self.disk, &file).map_err(failed("read", &file))?;
+        let window = Window::new(self.disk, file.clone(), next.len(), PAGE);
         let headed = self.headers.get(&next.number) == Some(&Header::Intact(next.clone()));
         if !headed
             && !self.rules.plants(Bug::NoSeal)
-            && let Some(frame) = frame::find_intact(&content, 0, next.life, 0)
+            && let Some(frame) =
+                window.find_intact(0, next.life, 0).map_err(failed("read", &file))?
         {
             let what =
                 format!("the header is damaged: frame {} lies at {}", frame.sequence, frame.at);
@@ -233,10 +237,10 @@ impl<'a> Reading<'a> {
         }
         self.live.push(next.clone());
         self.headed = headed;
-        self.seal = self.last_of_slot();
+        self.seal = self.last_of_slot()?;
         self.last = None;
         self.slot = next;
-        self.content = content;
+        self.window = window;
         self.at = PAGE;
         Ok(headed)
     }
@@ -257,7 +261,8 @@ impl<'a> Reading<'a> {
         } else {
             next.saturating_add(if self.rules.plants(Bug::S3Rule) { 2 } else { 1 })
         };
-        let behind = frame::find_intact(&self.content, self.at, self.slot.life, least);
+        let behind = self.window.find_intact(self.at, self.slot.life, least);
+        let behind = behind.map_err(failed("read", &self.file()))?;
         if let Some(behind) = behind {
             let what = format!(
                 "frame {next} is broken, but frame {} is intact at {}",
@@ -313,14 +318,20 @@ impl<'a> Reading<'a> {
         Ok(())
     }
 
+    /// From where on the window must hold what is written again: the last good frame.
+    fn kept_from(&self) -> u64 {
+        page_down(self.last.map_or(self.at, |last| last.at))
+    }
+
     /// The last good frame of this slot, to be written again.
-    fn last_of_slot(&self) -> Option<Last> {
-        let frame = self.last?;
+    fn last_of_slot(&mut self) -> Result<Option<Last>, OpenError> {
+        let Some(frame) = self.last else { return Ok(None) };
         let from = page_down(frame.at);
-        let mut pages = self.content.get(index(from)..index(frame.end))?.to_vec();
+        let pages = self.window.read(from, frame.end);
+        let mut pages = pages.map_err(failed("read", &self.file()))?;
         pages.resize(index(page_up(frame.end) - from), 0);
         let clean = Kind::known(frame.kind) == Some(Kind::Clean);
-        Some(Last { slot: self.slot.number, from, pages, clean })
+        Ok(Some(Last { slot: self.slot.number, from, pages, clean }))
     }
 
     /// The files of this stream that are not in use, and what their header pages are.
@@ -331,20 +342,22 @@ impl<'a> Reading<'a> {
     }
 
     /// Where it ends.
-    pub(super) fn tail(self) -> Tail {
-        let last = self.last_of_slot();
-        let claimed = frame::claimed_end(&self.content, self.at, self.slot.life);
-        let until = page_up(claimed.max(self.at));
-        let part = |from: u64, to: u64| {
-            self.content.get(index(from)..index(to)).unwrap_or_default().to_vec()
-        };
-        let mut torn = part(self.at, until);
+    ///
+    /// # Errors
+    /// The slot cannot be read.
+    pub(super) fn tail(mut self) -> Result<Tail, OpenError> {
+        let last = self.last_of_slot()?;
+        let (at, from) = (self.at, page_down(self.at));
+        let claimed = self.window.claimed_end(at, self.slot.life, from);
+        let part = claimed.and_then(|end| self.window.read(from, page_up(end)));
+        let mut page = part.map_err(failed("read", &self.file()))?;
+        let mut torn = page.split_off(index(at - from));
         if torn.iter().all(|byte| *byte == 0) {
             torn.clear();
         }
-        Tail {
+        Ok(Tail {
             stream: self.stream,
-            page: part(page_down(self.at), self.at),
+            page,
             slot: self.slot,
             at: self.at,
             end: self.end,
@@ -355,7 +368,7 @@ impl<'a> Reading<'a> {
             torn,
             witness: self.witness,
             spoke: self.spoke,
-        }
+        })
     }
 }
 

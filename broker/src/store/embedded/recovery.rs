@@ -14,7 +14,7 @@ use super::reading::{Reading, Tail, damaged, failed};
 use super::record::{self, Record, RecordError};
 use super::rules::{Bug, Rules};
 use super::slots::{Cover, KEPT, Used};
-use super::snapshot::{Snapshot, SnapshotError};
+use super::snapshot::{Noted, Snapshot, SnapshotError};
 use super::state::State;
 use super::topics::{Lies, Topics};
 use crate::domain::Time;
@@ -125,7 +125,7 @@ pub(super) fn read(disk: &dyn Disk, rules: Rules) -> Result<Option<Found>, OpenE
     sort_files(disk, &entries, Stream::Entries, &mut others)?;
     sort_files(disk, &states, Stream::State, &mut others)?;
     others.unfinished = names.into_iter().filter(|name| name.ends_with(UNFINISHED)).collect();
-    let (entries_end, state_end) = (entries.tail(), states.tail());
+    let (entries_end, state_end) = (entries.tail()?, states.tail()?);
     let in_open = open_since.0 == entries_end.slot.generation;
     let open_since = open_since.1.filter(|_| in_open);
     topics.seal_before(entries_end.slot.generation);
@@ -153,11 +153,15 @@ fn snapshots(
             continue;
         }
         let content = read_whole(disk, &name).map_err(failed("read", &name))?;
-        match Snapshot::decode(&content, root.store, number) {
-            Ok(found) => {
-                covers.push(covers_of(&found));
+        let streams = match used {
+            None => Snapshot::decode(&content, root.store, number)
+                .map(|found| used.insert(found).streams.clone()),
+            Some(_) => Snapshot::notes(&content, root.store, number),
+        };
+        match streams {
+            Ok(streams) => {
+                covers.push(covers_of(&streams));
                 others.kept.insert(0, number);
-                used.get_or_insert(found);
             }
             Err(SnapshotError::Damaged) => {
                 warn!(name, "a snapshot is damaged: the one before it is used");
@@ -170,7 +174,7 @@ fn snapshots(
     }
     let of_root = Snapshot::of_root(root);
     if covers.len() < KEPT {
-        covers.push(covers_of(&of_root));
+        covers.push(covers_of(&of_root.streams));
         others.kept.insert(0, 0);
     }
     covers.reverse();
@@ -178,8 +182,8 @@ fn snapshots(
     Ok(used.unwrap_or(of_root))
 }
 
-fn covers_of(snapshot: &Snapshot) -> Pair<Cover> {
-    let Pair { entries, state } = &snapshot.streams;
+fn covers_of(streams: &Pair<Noted>) -> Pair<Cover> {
+    let Pair { entries, state } = streams;
     Pair { entries: entries.cover(), state: state.cover() }
 }
 

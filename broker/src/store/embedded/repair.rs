@@ -77,7 +77,8 @@ pub(super) fn fill(
     Ok(true)
 }
 
-/// Step 8. Answers the slots that were never used and are ready for use.
+/// Step 8. Answers the slots that were never used and look filled: their fsync may never have
+/// happened, so that they must be filled again before they are used.
 ///
 /// `now` names the copy of a torn tail; `slot_len` is how long a slot of this number shall be.
 pub(super) fn repair(
@@ -99,36 +100,17 @@ pub(super) fn repair(
     for name in old.iter().chain(broken).chain(unfinished) {
         disk.remove(name).map_err(failed("remove", name))?;
     }
-    let mut ready = Vec::new();
+    let mut unsure = Vec::new();
     for (stream, number) in headless {
         let file = stream.file(*number);
-        let len = slot_len(*stream, *number);
-        let mut keep = disk.len(&file).map_err(failed("read", &file))? == len;
-        if keep && !rules.plants(Bug::NoRefill) {
-            keep = refill(disk, &file, len)?;
-        }
-        if keep {
-            ready.push((*stream, *number));
+        if disk.len(&file).map_err(failed("read", &file))? == slot_len(*stream, *number) {
+            unsure.push((*stream, *number));
         } else {
             disk.remove(&file).map_err(failed("remove", &file))?;
         }
     }
     disk.sync_dir().map_err(unsynced("the directory"))?;
-    Ok(ready)
-}
-
-/// Fills a slot that looks filled: its fsync may never have happened. Where blocks are shared or
-/// come late, this takes new ones, and a full disk must not stop recovery: answers whether there
-/// was room.
-fn refill(disk: &dyn Disk, file: &str, len: u64) -> Result<bool, OpenError> {
-    match fill(disk, file, len, || Ok(true)) {
-        Err(error) if is_no_room(&error) => return Ok(false),
-        filled => drop(filled.map_err(failed("fill", file))?),
-    }
-    match disk.sync(file) {
-        Err(error) if is_no_room(&error) => Ok(false),
-        synced => synced.map(|()| true).map_err(unsynced(file)),
-    }
+    Ok(unsure)
 }
 
 /// Whether an error only says that the disk is full.

@@ -39,6 +39,8 @@ pub(super) struct Slots {
     files: BTreeMap<u32, Used>,
     /// Files that the next switches may take, in this order: filled and durable, or free.
     ready: VecDeque<u32>,
+    /// Files that were found without a use, and their pages: what fills them may not be durable.
+    unsure: BTreeMap<u32, u32>,
     /// A switch took this one and is not over.
     naming: Option<u32>,
     /// The number of the next file to be created.
@@ -47,20 +49,35 @@ pub(super) struct Slots {
 }
 
 impl Slots {
-    /// The files that were found at a start; `fresh` are those never used, filled and durable.
+    /// The files that were found at a start; `unsure` are those never used, with their pages.
     pub(super) fn new(
         live: Vec<Slot>,
         covers: Vec<Cover>,
         files: BTreeMap<u32, Used>,
-        fresh: &[u32],
+        unsure: BTreeMap<u32, u32>,
         rules: Rules,
     ) -> Self {
-        let next = files.keys().next_back().map_or(0, |last| last.saturating_add(1));
-        let ready = fresh.iter().copied().collect();
-        let covers = covers.into();
-        let mut slots = Self { live, covers, files, ready, naming: None, next, rules };
+        let last = files.keys().chain(unsure.keys()).max();
+        let next = last.map_or(0, |last| last.saturating_add(1));
+        let (ready, covers) = (VecDeque::new(), covers.into());
+        let mut slots = Self { live, covers, files, ready, unsure, naming: None, next, rules };
+        if rules.plants(Bug::NoRefill) {
+            while let Some((number, pages)) = slots.unsure.pop_first() {
+                slots.add(number, pages);
+            }
+        }
         slots.count_free();
         slots
+    }
+
+    /// The first file that must be filled again before it is used.
+    pub(super) fn unsure(&self) -> Option<u32> {
+        self.unsure.keys().next().copied()
+    }
+
+    /// A file that was not sure is gone.
+    pub(super) fn forget_unsure(&mut self, number: u32) {
+        self.unsure.remove(&number);
     }
 
     /// How many switches have a file.
@@ -76,6 +93,7 @@ impl Slots {
 
     /// A fresh file is filled and durable.
     pub(super) fn add(&mut self, number: u32, pages: u32) {
+        self.unsure.remove(&number);
         self.files.insert(number, Used { pages, generation: 0 });
         self.next = self.next.max(number.saturating_add(1));
         self.ready.push_back(number);
@@ -172,6 +190,7 @@ impl Slots {
 
     /// Bytes of all files.
     pub(super) fn bytes(&self) -> u64 {
-        self.files.values().map(|used| u64::from(used.pages) * super::layout::PAGE).sum()
+        let pages = self.files.values().map(|used| used.pages).chain(self.unsure.values().copied());
+        pages.map(|pages| u64::from(pages) * super::layout::PAGE).sum()
     }
 }

@@ -129,8 +129,22 @@ impl Snapshot {
         overwrite(file, 8, &crc.to_le_bytes());
     }
 
-    /// Reads the content of the file of this number.
-    pub(super) fn decode(file: &[u8], store: u64, number: u64) -> Result<Self, SnapshotError> {
+    /// What the file of this number notes of the streams, if it is intact: what a start needs to
+    /// know of a snapshot that it keeps and does not use.
+    pub(super) fn notes(
+        file: &[u8],
+        store: u64,
+        number: u64,
+    ) -> Result<Pair<Noted>, SnapshotError> {
+        Self::begin(file, store, number).map(|(streams, _)| streams)
+    }
+
+    /// Verifies a file, and reads it up to its items.
+    fn begin(
+        file: &[u8],
+        store: u64,
+        number: u64,
+    ) -> Result<(Pair<Noted>, Reader<'_>), SnapshotError> {
         let damaged = SnapshotError::Damaged;
         let under_crc = file.get(UNDER_CRC..).ok_or(damaged)?;
         if !file.starts_with(MAGIC)
@@ -147,6 +161,13 @@ impl Snapshot {
         }
         let mut reader = Reader::new(file.get(STREAMS_AT..).ok_or(damaged)?, "snapshot");
         let streams = Pair { entries: noted(&mut reader)?, state: noted(&mut reader)? };
+        Ok((streams, reader))
+    }
+
+    /// Reads the content of the file of this number.
+    pub(super) fn decode(file: &[u8], store: u64, number: u64) -> Result<Self, SnapshotError> {
+        let damaged = SnapshotError::Damaged;
+        let (streams, mut reader) = Self::begin(file, store, number)?;
         let (mut topics, mut state) = (Topics::default(), State::default());
         let format = u32_at(file, UNDER_CRC).ok_or(damaged)?;
         let mut scope = None;
@@ -161,12 +182,12 @@ impl Snapshot {
                     let read = read_scope(&mut reader)?;
                     let version = reader.varint()?;
                     state.scopes.entry(read).or_default().version = version;
-                    scope = Some(read);
+                    put_objects(&mut state, scope.replace((read, Vec::new())));
                 }
                 OBJECT => {
-                    let of = scope.and_then(|scope| state.scopes.get_mut(&scope)).ok_or(damaged)?;
+                    let (_, objects) = scope.as_mut().ok_or(damaged)?;
                     let key = reader.text()?.into();
-                    of.objects.insert(key, Squeezed::new(reader.bytes()?));
+                    objects.push((key, Squeezed::new(reader.bytes()?)));
                 }
                 PROGRESS => {
                     let subscription = SubscriptionId(reader.uuid()?);
@@ -175,7 +196,16 @@ impl Snapshot {
                 _ => return Err(damaged),
             }
         }
+        put_objects(&mut state, scope);
         Ok(Self { streams, topics, state })
+    }
+}
+
+/// Puts the objects of a scope where they belong, at once: they come in order.
+fn put_objects(state: &mut State, scope: Option<(Scope, Vec<(Box<str>, Squeezed)>)>) {
+    if let Some((scope, objects)) = scope {
+        let mut objects = objects.into_iter().collect();
+        state.scopes.entry(scope).or_default().objects.append(&mut objects);
     }
 }
 

@@ -316,6 +316,7 @@ fn survives_a_fill_that_was_cut(rules: Rules) -> bool {
             let Ok(mut store) = recover_by(Arc::clone(&sim) as _, tiny(), rules, Time(1)) else {
                 return false;
             };
+            store.preparer.turn(Instant::now());
             let mut head = crate::domain::Head::default();
             let submit = |store: &crate::store::embedded::Recovered, op: &Op| {
                 let (waiting, receiver) = waiting(op);
