@@ -3,7 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use std::fmt;
+
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Error as _, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer as _, Serialize};
 
 use super::alert::AlertSettings;
 use super::audit::AuditRecord;
@@ -391,6 +395,9 @@ impl Record {
 
     /// Reads the stored form back.
     pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
+        if let Some(record) = Self::decode_in_order(bytes) {
+            return Ok(record);
+        }
         let stored: Stored<Self> =
             serde_json::from_slice(bytes).map_err(|_| Malformed("catalogue record"))?;
         if stored.v == RECORD_VERSION {
@@ -398,6 +405,47 @@ impl Record {
         } else {
             Err(Malformed("record version"))
         }
+    }
+
+    /// Reads what [`Self::encode`] wrote, version and kind first, so that nothing is put aside until
+    /// the kind is known: a start reads all records. `None` for anything else.
+    fn decode_in_order(bytes: &[u8]) -> Option<Self> {
+        let mut json = serde_json::Deserializer::from_slice(bytes);
+        let record = json.deserialize_map(InOrder).ok()?;
+        json.end().is_ok().then_some(record)
+    }
+}
+
+struct InOrder;
+
+impl<'de> Visitor<'de> for InOrder {
+    type Value = Record;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a record, its version and its kind first")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Record, A::Error> {
+        let unordered = || A::Error::custom("not in this order");
+        if map.next_entry::<&str, u8>()? != Some(("v", RECORD_VERSION)) {
+            return Err(unordered());
+        }
+        let kind = map.next_entry::<&str, &str>()?;
+        let kind = kind.and_then(|(key, kind)| (key == "kind").then_some(kind));
+        let rest = MapAccessDeserializer::new(map);
+        Ok(match kind.ok_or_else(unordered)? {
+            "project" => Record::Project(Deserialize::deserialize(rest)?),
+            "user" => Record::User(Deserialize::deserialize(rest)?),
+            "registration" => Record::Registration(Deserialize::deserialize(rest)?),
+            "topic" => Record::Topic(Deserialize::deserialize(rest)?),
+            "subscription" => Record::Subscription(Deserialize::deserialize(rest)?),
+            "snapshot" => Record::Snapshot(Deserialize::deserialize(rest)?),
+            "schema" => Record::Schema(Deserialize::deserialize(rest)?),
+            "trash" => Record::Trash(Deserialize::deserialize(rest)?),
+            "usage" => Record::Usage(Deserialize::deserialize(rest)?),
+            "audit" => Record::Audit(Deserialize::deserialize(rest)?),
+            _ => return Err(unordered()),
+        })
     }
 }
 

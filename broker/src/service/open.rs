@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, RwLock};
 
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -18,7 +19,7 @@ use super::{Broker, Error, Inner, OpenError, Settings};
 use crate::clock::Clock;
 use crate::domain::records::SubscriptionRecord;
 use crate::domain::{Head, Malformed, Offset, ProjectId, SubscriptionId, TopicId};
-use crate::store::{Scope, Store, StoreError};
+use crate::store::{Scope, ScopeState, Store, StoreError};
 
 impl Broker {
     /// Loads the catalogue, checks it against the logs, finishes what was cut (deletions, orphaned
@@ -32,12 +33,7 @@ impl Broker {
         tasks: TaskTracker,
     ) -> Result<Self, OpenError> {
         let service: Cell<ServiceIndex> = load(&store, Scope::Service).await?;
-        let mut projects = HashMap::new();
-        for scope in store.scopes().await? {
-            if let Scope::Project(id) = scope {
-                projects.insert(id, Arc::new(load(&store, scope).await?));
-            }
-        }
+        let mut projects = load_projects(&store).await?;
         // A project without anything in it has no scope yet.
         for id in service.read().index.projects.keys() {
             let empty = || Arc::new(Cell::new(Scope::Project(*id)));
@@ -205,21 +201,40 @@ pub(super) fn farthest_is_known(
     }
 }
 
-pub(super) async fn load<I: Index>(
-    store: &Arc<dyn Store>,
-    scope: Scope,
-) -> Result<Cell<I>, OpenError> {
-    let stored = store.load_scope(scope).await?;
+type Cells = HashMap<ProjectId, Arc<Cell<ProjectIndex>>>;
+
+/// Loads all projects, as many at once as there are processors to decode them.
+async fn load_projects(store: &Arc<dyn Store>) -> Result<Cells, OpenError> {
+    let at_once = std::thread::available_parallelism().map_or(1, usize::from);
+    let projects = store.scopes().await?.into_iter().filter_map(|scope| match scope {
+        Scope::Project(id) => Some((id, scope)),
+        Scope::Service => None,
+    });
+    let loading = projects.map(|(id, scope)| async move {
+        let stored = store.load_scope(scope).await?;
+        let decoding = tokio::task::spawn_blocking(move || decode(scope, stored));
+        // The runtime is going down, or there is a bug in a decoder.
+        let cell = decoding.await.map_err(|_| StoreError::Unavailable)??;
+        Ok((id, Arc::new(cell)))
+    });
+    stream::iter(loading).buffer_unordered(at_once).try_collect().await
+}
+
+fn decode<I: Index>(scope: Scope, stored: ScopeState) -> Result<Cell<I>, OpenError> {
     let damaged = |error: Malformed| OpenError::Damaged(format!("{scope:?}: {error}"));
     Cell::load(scope, stored).map_err(damaged)
 }
 
+pub(super) async fn load<I: Index>(
+    store: &Arc<dyn Store>,
+    scope: Scope,
+) -> Result<Cell<I>, OpenError> {
+    decode(scope, store.load_scope(scope).await?)
+}
+
 type Progresses = HashMap<SubscriptionId, Arc<SubscriptionState>>;
 
-async fn load_progress(
-    store: &Arc<dyn Store>,
-    projects: &HashMap<ProjectId, Arc<Cell<ProjectIndex>>>,
-) -> Result<Progresses, StoreError> {
+async fn load_progress(store: &Arc<dyn Store>, projects: &Cells) -> Result<Progresses, StoreError> {
     let mut progresses = HashMap::new();
     for cell in projects.values() {
         let ids: Vec<SubscriptionId> =
