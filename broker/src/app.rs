@@ -173,16 +173,14 @@ pub struct Running {
     tasks: TaskTracker,
 }
 
-/// Opens the store (the embedded one is in `dir/broker`), makes what is missing in `dir` (keys, certificates, the user
-/// `admin`), listens, and reports.
+/// A store that was opened for a broker that does not serve yet.
+pub struct Opened(Arc<dyn Store>);
+
+/// Opens the store; the embedded one is in `dir/broker`.
 ///
 /// # Errors
-/// See [`StartError`]; nothing runs then, and the directory is free again.
-pub async fn start(
-    settings: &Settings,
-    dir: &Path,
-    clock: Arc<dyn Clock>,
-) -> Result<Running, StartError> {
+/// See [`StartError`].
+pub async fn open(settings: &Settings, dir: &Path) -> Result<Opened, StartError> {
     settings.check().map_err(StartError::Settings)?;
     let home = dir.join("broker");
     files::make_dir(&home).map_err(|error| StartError::file(&home, &error))?;
@@ -192,13 +190,46 @@ pub async fn start(
         }
         config::Store::Scylla(scylla) => store::open_scylla(scylla.store()).await?,
     };
-    let started = start_on(settings, dir, clock, Arc::clone(&store)).await;
-    if started.is_err()
-        && let Err(error) = store.close_store().await
-    {
-        tracing::error!(error = &error as &dyn std::error::Error, "store not closed");
+    Ok(Opened(store))
+}
+
+impl Opened {
+    /// Makes what is missing in `dir` (keys, certificates, the user `admin`), listens, and reports.
+    /// The store is the one of these settings and this directory.
+    ///
+    /// # Errors
+    /// See [`StartError`]; nothing runs then, and the directory is free again.
+    pub async fn start(
+        self,
+        settings: &Settings,
+        dir: &Path,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Running, StartError> {
+        let started = start_on(settings, dir, clock, Arc::clone(&self.0)).await;
+        if started.is_err() {
+            self.close().await;
+        }
+        started
     }
-    started
+
+    /// Closes the store.
+    pub async fn close(self) {
+        if let Err(error) = self.0.close_store().await {
+            tracing::error!(error = &error as &dyn std::error::Error, "store not closed");
+        }
+    }
+}
+
+/// Opens the store and starts a broker on it: [`open`] and [`Opened::start`].
+///
+/// # Errors
+/// See [`StartError`]; nothing runs then, and the directory is free again.
+pub async fn start(
+    settings: &Settings,
+    dir: &Path,
+    clock: Arc<dyn Clock>,
+) -> Result<Running, StartError> {
+    open(settings, dir).await?.start(settings, dir, clock).await
 }
 
 async fn start_on(
@@ -421,19 +452,11 @@ fn token_key(path: &Path, new: bool) -> Result<[u8; 32], StartError> {
     match std::fs::read_to_string(path) {
         Ok(text) => {
             let digits = text.trim_end();
-            let mut key = [0; 32];
-            let read = digits.len() == 64
-                && digits.bytes().all(|digit| digit.is_ascii_hexdigit())
-                && key.iter_mut().enumerate().all(|(at, byte)| {
-                    let pair = digits.get(2 * at..2 * at + 2);
-                    let value = pair.and_then(|pair| u8::from_str_radix(pair, 16).ok());
-                    value.is_some_and(|value| {
-                        *byte = value;
-                        true
-                    })
-                });
+            let hex = digits.len() == 64 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+            let byte = |at: usize| u8::from_str_radix(digits.get(2 * at..2 * at + 2)?, 16).ok();
+            let key = (0..32).map(byte).collect::<Option<Vec<u8>>>().filter(|_| hex);
             let broken = || StartError::Damaged(format!("{} holds no key", path.display()));
-            read.then_some(key).ok_or_else(broken)
+            key.and_then(|key| key.try_into().ok()).ok_or_else(broken)
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound && new => {
             let mut key = [0; 32];

@@ -93,11 +93,26 @@ async fn start_both(config: Config, data: &Path) -> Result<(Broker, MetricsSvc),
         metrics.api_url = format!("https://{}", shown(broker.listen));
     }
     let clock = metrics_svc::clock::SystemClock::start();
-    let metrics = metrics_svc::start(metrics, data, clock).await?;
+    // Reading the store back takes other threads; what metrics-svc saved is read meanwhile.
+    let (opened, metrics) =
+        tokio::join!(broker::app::open(&broker, data), metrics_svc::start(metrics, data, clock));
+    let (opened, metrics) = match (opened, metrics) {
+        (Ok(opened), Ok(metrics)) => (opened, metrics),
+        (opened, Err(error)) => {
+            if let Ok(opened) = opened {
+                opened.close().await;
+            }
+            return Err(error.into());
+        }
+        (Err(error), Ok(metrics)) => {
+            metrics.shutdown().await;
+            return Err(error.into());
+        }
+    };
     if reports_here {
         broker.report.url = format!("http://{}", metrics.ingest_addr);
     }
-    match broker::app::start(&broker, data, broker::clock::SystemClock::start()).await {
+    match opened.start(&broker, data, broker::clock::SystemClock::start()).await {
         Ok(broker) => Ok((broker, metrics)),
         Err(error) => {
             metrics.shutdown().await;
