@@ -1,8 +1,13 @@
 //! A broker for one round, furnished: users with roles, topics and subscriptions with ACLs.
 
+use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+
+use tokio::task::JoinSet;
 
 use super::connection::{Connection, request};
 use super::load::{self, Actor, Done, Plan, check};
@@ -12,6 +17,11 @@ use crate::failure::Failure;
 
 /// How long the files of a store may take to get ready.
 const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Connections that fill a topic.
+const FILLING: u64 = 8;
+/// Messages of each of their requests.
+const FILLED_AT_ONCE: u64 = 500;
 
 /// A broker on an empty store.
 pub(super) struct House {
@@ -54,15 +64,26 @@ impl House {
         Self::furnish(Process::broker(data, ingest).await?, data).await
     }
 
+    /// Kills it as `kill -9` does and starts it again on the same `data`, with the moment at which
+    /// that start began.
+    pub(super) async fn start_again(self, data: &Path) -> Result<(Self, Instant), Failure> {
+        let Self { process, admin, publisher, consumer, .. } = self;
+        drop(process);
+        let begun = Instant::now();
+        let process = Process::ams(data).await?;
+        let (plain, tls) = (process.address("plain API ")?, process.address("| API ")?);
+        let api = Connection::open(plain).await.map_err(|error| refused("connect", &error))?;
+        Ok((Self { process, api, plain, tls, admin, publisher, consumer }, begun))
+    }
+
     async fn furnish(process: Process, data: &Path) -> Result<Self, Failure> {
-        let plain = process.address("plain API ")?;
-        let tls = process.address("| API ")?;
+        let (plain, tls) = (process.address("plain API ")?, process.address("| API ")?);
         let admin = std::fs::read_to_string(data.join("admin.token"))
             .map_err(|error| Failure::Other(format!("admin.token: {error}")))?;
         let api = Connection::open(plain).await.map_err(|error| refused("connect", &error))?;
         let (publisher, consumer) = (String::new(), String::new());
         let mut house = Self { process, api, plain, tls, admin, publisher, consumer };
-        house.call("POST", &format!("projects/{PROJECT}"), "{}").await?;
+        house.project(PROJECT).await?;
         house.publisher = house.user("publisher").await?;
         house.consumer = house.user("consumer").await?;
         Ok(house)
@@ -87,15 +108,20 @@ impl House {
         field(&made, "token").ok_or_else(|| Failure::Other(format!("no token in {made}")))
     }
 
-    /// A topic that only an admin may use.
-    pub(super) async fn bare_topic(&mut self, name: &str) -> Result<(), Failure> {
-        let path = format!("projects/{PROJECT}/topics/{name}");
+    /// A project.
+    pub(super) async fn project(&mut self, name: &str) -> Result<(), Failure> {
+        self.call("POST", &format!("projects/{name}"), "{}").await.map(drop)
+    }
+
+    /// A topic of a project that only an admin may use.
+    pub(super) async fn bare_topic(&mut self, project: &str, name: &str) -> Result<(), Failure> {
+        let path = format!("projects/{project}/topics/{name}");
         self.call("PUT", &path, "{}").await.map(drop)
     }
 
     /// A topic that the publisher may use.
     pub(super) async fn topic(&mut self, name: &str) -> Result<(), Failure> {
-        self.bare_topic(name).await?;
+        self.bare_topic(PROJECT, name).await?;
         let path = format!("projects/{PROJECT}/topics/{name}");
         let acl = r#"{"authorized_users":["publisher"]}"#;
         self.call("POST", &format!("{path}:modifyAcl"), acl).await.map(drop)
@@ -103,21 +129,22 @@ impl House {
 
     /// A subscription that the consumer may use.
     pub(super) async fn subscription(&mut self, name: &str, topic: &str) -> Result<(), Failure> {
-        self.bare_subscription(name, topic).await?;
+        self.bare_subscription(PROJECT, name, topic).await?;
         let acl = r#"{"authorized_users":["consumer"]}"#;
         let path = format!("projects/{PROJECT}/subscriptions/{name}:modifyAcl");
         self.call("POST", &path, acl).await.map(drop)
     }
 
-    /// A subscription that only an admin may use.
+    /// A subscription of a project that only an admin may use.
     pub(super) async fn bare_subscription(
         &mut self,
+        project: &str,
         name: &str,
         topic: &str,
     ) -> Result<(), Failure> {
         let body =
-            format!(r#"{{"topic":"projects/{PROJECT}/topics/{topic}","ackDeadlineSeconds":600}}"#);
-        let path = format!("projects/{PROJECT}/subscriptions/{name}");
+            format!(r#"{{"topic":"projects/{project}/topics/{topic}","ackDeadlineSeconds":600}}"#);
+        let path = format!("projects/{project}/subscriptions/{name}");
         self.call("PUT", &path, &body).await.map(drop)
     }
 
@@ -131,14 +158,32 @@ impl House {
             .ok_or_else(|| Failure::Other(format!("no offsets in {text}")))
     }
 
-    /// Puts `count` messages of 1 KiB or a few more into a topic.
-    pub(super) async fn fill(&mut self, topic: &str, count: u64) -> Result<u64, Failure> {
-        let body = super::workloads::publish_body(500, KIBIBYTE);
+    /// Puts `count` messages of 1 KiB or a few more into a topic; answers how many.
+    pub(super) async fn fill(&self, topic: &str, count: u64) -> Result<u64, Failure> {
+        let messages = usize::try_from(FILLED_AT_ONCE).unwrap_or_default();
+        let body = super::workloads::publish_body(messages, KIBIBYTE);
         let path = format!("projects/{PROJECT}/topics/{topic}:publish");
-        for _ in 0..count.div_ceil(500) {
-            self.call("POST", &path, &body).await?;
+        let publish: Arc<[u8]> = request("POST", &path, &self.admin, body.as_bytes()).into();
+        let publishes = count.div_ceil(FILLED_AT_ONCE);
+        let left = Arc::new(AtomicU64::new(publishes));
+        let mut filling = JoinSet::new();
+        for _ in 0..FILLING.min(publishes) {
+            let (address, publish, left) = (self.plain, Arc::clone(&publish), Arc::clone(&left));
+            filling.spawn(async move {
+                let mut connection = Connection::open(address).await?;
+                let one_less = |left: u64| left.checked_sub(1);
+                while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok() {
+                    let status = connection.send(&publish).await?;
+                    check(status, connection.body())?;
+                }
+                io::Result::Ok(())
+            });
         }
-        Ok(count.div_ceil(500) * 500)
+        while let Some(filled) = filling.join_next().await {
+            let filled = filled.map_err(io::Error::other).flatten();
+            filled.map_err(|error| refused(&path, &error))?;
+        }
+        Ok(publishes * FILLED_AT_ONCE)
     }
 
     /// One phase of load on it.
@@ -188,7 +233,7 @@ async fn next_is_ready(store: &Path, log: &str) -> Result<(), Failure> {
     }
     let next = store.join(format!("{log}001"));
     let synced = tokio::task::spawn_blocking(move || std::fs::File::open(next)?.sync_all());
-    synced.await.map_err(std::io::Error::other).flatten().map_err(|error| refused("fsync", &error))
+    synced.await.map_err(io::Error::other).flatten().map_err(|error| refused("fsync", &error))
 }
 
 /// How many files the message log of a broker on `data` has.
@@ -200,7 +245,7 @@ pub(super) fn log_files(data: &Path) -> usize {
     names.filter(|entry| entry.file_name().to_str().is_some_and(is_one)).count()
 }
 
-fn refused(what: &str, error: &std::io::Error) -> Failure {
+fn refused(what: &str, error: &io::Error) -> Failure {
     Failure::Other(format!("{what}: {error}"))
 }
 

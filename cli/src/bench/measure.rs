@@ -240,7 +240,7 @@ async fn topics(house: &mut House, data: &Path, scale: &Scale) -> Result<Figures
     for i in 0..scale.topics {
         let name = format!("t{i}");
         house.topic(&name).await?;
-        house.bare_subscription(&name, &name).await?;
+        house.bare_subscription(PROJECT, &name, &name).await?;
         let path = format!("projects/{PROJECT}/topics/{name}:publish");
         operations.push(vec![request("POST", &path, &house.publisher, body.as_bytes())]);
         names.push(name);

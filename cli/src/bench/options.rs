@@ -6,10 +6,14 @@ use clap::{Args, Subcommand};
 
 use super::workloads::{ALL, Workload};
 
+/// The name of what is no workload.
+const RESTART: &str = "restart";
+
 /// What to measure, how long, and where to put it.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Options {
-    /// Which workloads, comma-separated [default: all]
+    /// Which workloads, comma-separated; `restart` is the look at idle memory and the restart
+    /// [default: all]
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub(super) workload: Vec<String>,
 
@@ -30,9 +34,12 @@ pub(crate) struct Options {
     pub(super) topics: u16,
 
     /// Topics, and subscriptions, of the look at idle memory; 0 leaves it and the restart out
-    /// [default: 10000, with --workload 0]
-    #[arg(long, value_parser = clap::value_parser!(u32).range(..=20_000))]
-    objects: Option<u32>,
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(..=500_000))]
+    pub(super) objects: u32,
+
+    /// Messages of 1 KiB that are published before the restart
+    #[arg(long, default_value_t = 100_000)]
+    pub(super) messages: u64,
 
     /// Divides what is published before a workload that only reads
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
@@ -72,16 +79,12 @@ fn seconds(text: &str) -> Result<f64, String> {
 }
 
 impl Options {
-    /// Topics, and subscriptions, of the look at idle memory; 0 = it is not wanted.
-    pub(super) fn objects(&self) -> u32 {
-        self.objects.unwrap_or(if self.workload.is_empty() { 10_000 } else { 0 })
-    }
-
     /// The workloads that are wanted, in their own order.
     pub(super) fn workloads(&self) -> Result<Vec<&'static Workload>, String> {
         for name in &self.workload {
-            if Workload::find(name).is_none() {
-                let known: Vec<&str> = ALL.iter().map(|workload| workload.id).collect();
+            if Workload::find(name).is_none() && !name.eq_ignore_ascii_case(RESTART) {
+                let known = ALL.iter().map(|workload| workload.id);
+                let known: Vec<&str> = known.chain([RESTART]).collect();
                 return Err(format!("--workload {name}: there are {}", known.join(", ")));
             }
         }
@@ -90,5 +93,23 @@ impl Options {
                 || self.workload.iter().any(|name| workload.id.eq_ignore_ascii_case(name))
         };
         Ok(ALL.iter().filter(wanted).collect())
+    }
+
+    /// Whether idle memory and the restart are wanted.
+    pub(super) fn restart(&self) -> bool {
+        let named = self.workload.iter().any(|name| name.eq_ignore_ascii_case(RESTART));
+        self.objects > 0 && (self.workload.is_empty() || named)
+    }
+
+    /// The command that measures this again, as far as it is not the default.
+    pub(super) fn command(&self) -> String {
+        let mut command = String::from("ams bench");
+        if !self.workload.is_empty() {
+            command.push_str(&format!(" --workload {}", self.workload.join(",")));
+        }
+        if self.restart() {
+            command.push_str(&format!(" --objects {} --messages {}", self.objects, self.messages));
+        }
+        command
     }
 }

@@ -20,9 +20,6 @@ use super::workloads::{Shape, Workload};
 use crate::failure::Failure;
 use crate::print;
 
-/// What is published before the restart.
-const RESTART_MESSAGES: u64 = 100_000;
-
 /// Within this time metrics-svc learns everything, and judges it twice.
 const REPORTED: Duration = Duration::from_secs(30);
 
@@ -57,7 +54,7 @@ pub(super) async fn run(options: &Options, workloads: &[&'static Workload]) -> R
             }
         }
     }
-    let resources = if options.objects() > 0 {
+    let resources = if options.restart() {
         run.resources(options).await?
     } else {
         std::collections::BTreeMap::new()
@@ -170,10 +167,10 @@ impl Run {
         options: &Options,
     ) -> Result<std::collections::BTreeMap<&'static str, f64>, Failure> {
         let data = self.empty_data()?;
-        print::lines(&[format!("{} idle topics and subscriptions, restart", options.objects())])?;
-        let messages = RESTART_MESSAGES / self.scale.shrink;
+        print::lines(&[format!("{} idle topics and subscriptions, restart", options.objects)])?;
+        let messages = options.messages / self.scale.shrink;
         let reported = REPORTED / u32::try_from(self.scale.shrink).unwrap_or(u32::MAX);
-        let measured = resources::measure(&data, options.objects(), messages, reported).await;
+        let measured = resources::measure(&data, options.objects, messages, reported).await;
         forget(&data);
         measured
     }

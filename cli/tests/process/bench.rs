@@ -29,7 +29,7 @@ fn every_workload_runs_and_loses_nothing() {
     let expected = "W1 W2 W3 W4 W4f W5 W6 W7 W8 W10 W11 W12a W12b W13";
     assert_eq!(names.join(" "), expected);
     assert!(rows.iter().all(|row| row["rounds"].as_array().unwrap().len() == 1), "{record}");
-    assert_eq!(record["resources"]["objects of each kind"], 5.0);
+    assert_eq!(record["resources"]["topics at the restart, and as many subscriptions"], 6.0);
     let page = std::fs::read_to_string(markdown).unwrap();
     assert!(names.iter().all(|name| page.contains(&format!("\n| {name} | "))), "{page}");
     // What it made in the directory is gone; the two files were asked for.

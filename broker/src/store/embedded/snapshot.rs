@@ -201,8 +201,11 @@ impl Snapshot {
     }
 }
 
+/// Keys and values of a scope.
+type Objects = Vec<(Box<str>, Squeezed)>;
+
 /// Puts the objects of a scope where they belong, at once: they come in order.
-fn put_objects(state: &mut State, scope: Option<(Scope, Vec<(Box<str>, Squeezed)>)>) {
+fn put_objects(state: &mut State, scope: Option<(Scope, Objects)>) {
     if let Some((scope, objects)) = scope {
         let mut objects = objects.into_iter().collect();
         state.scopes.entry(scope).or_default().objects.append(&mut objects);
