@@ -33,7 +33,7 @@ pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
 pub(crate) async fn both(config: Config, data: &Path) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
     make_dir(data)?;
-    let (broker, metrics) = start_both(config, data).await?;
+    let (broker, metrics) = Box::pin(start_both(config, data)).await?;
     let home = data.display();
     let summary = format!(
         "data {home}{} | {} | {}",
